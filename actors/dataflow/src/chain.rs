@@ -1,0 +1,583 @@
+//! A chain of operators at work: elements go in at the front, move from operator to operator in order, and come out
+//! at the edges. Always the operator furthest down the chain that has work goes first, so little waits in between.
+
+use crate::batch::AnyBatch;
+use crate::element::{Barrier, Element};
+use crate::error::{BoxError, OpResult};
+use crate::graph::{ChainedOperator, Logic, Route, Target};
+use crate::operator::{Call, DynOperator, OpenContext, Place, Progress};
+use crate::snapshot::OperatorSnapshot;
+use crate::source::{DynSource, SourceStatus, SplitBytes};
+use crate::state::StateStore;
+use crate::time::{MIN_TIMESTAMP, Timestamp};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What the chain hands to the outgoing edges.
+pub trait EdgeOutput {
+    /// An element for an edge.
+    ///
+    /// # Errors
+    /// A partitioner's function failed.
+    fn send(&mut self, edge: usize, element: Element) -> OpResult;
+}
+
+/// What an operator was in the middle of.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Pending {
+    Nothing,
+    Batch,
+    Watermark(Timestamp),
+    End,
+    ProcessingTime,
+    Woken,
+}
+
+enum Head {
+    Source(Box<dyn DynSource>),
+    Operator(Box<dyn DynOperator>),
+}
+
+struct Link {
+    head: Head,
+    place: Place,
+    states: StateStore,
+    routes: Vec<Route>,
+    queue: VecDeque<(usize, Element)>,
+    pending: Pending,
+    blocked: bool,
+    woken: bool,
+    watermark: Timestamp,
+    ended: bool,
+    /// The operator had seen its end before the checkpoint: it is not told again.
+    ended_before: bool,
+    records_in: u64,
+    records_out: u64,
+}
+
+/// Records that have passed one operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OperatorCounts {
+    /// Records read.
+    pub records_in: u64,
+    /// Records written.
+    pub records_out: u64,
+}
+
+/// A chain of operators.
+pub struct Chain {
+    links: Vec<Link>,
+    main: VecDeque<Element>,
+    side: Vec<(Arc<str>, AnyBatch)>,
+    snapshots: Vec<OperatorSnapshot>,
+    taken: Option<(Barrier, Vec<OperatorSnapshot>)>,
+}
+
+/// An error with the name of the operator it comes from.
+#[derive(Debug)]
+pub struct OperatorError {
+    /// The operator's name.
+    pub operator: Arc<str>,
+    /// What went wrong.
+    pub source: BoxError,
+}
+
+impl std::fmt::Display for OperatorError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "operator '{}'", self.operator)
+    }
+}
+
+impl std::error::Error for OperatorError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+impl Chain {
+    /// A chain of the given operators. `place` makes the place of each operator; `restored` is what each gets back
+    /// from a checkpoint, if there is one.
+    pub fn new(
+        operators: &[ChainedOperator],
+        mut place: impl FnMut(&ChainedOperator) -> Place,
+        mut store: impl FnMut(&ChainedOperator) -> (StateStore, Option<OperatorSnapshot>),
+    ) -> Self {
+        let links = operators
+            .iter()
+            .map(|operator| {
+                let (states, restored) = store(operator);
+                Link {
+                    head: match &operator.logic {
+                        Logic::Source(source) => Head::Source(source.reader()),
+                        Logic::Operator(make) | Logic::Sink(make, _) => Head::Operator(make()),
+                    },
+                    place: place(operator),
+                    states,
+                    routes: operator.routes.clone(),
+                    queue: VecDeque::new(),
+                    pending: Pending::Nothing,
+                    blocked: false,
+                    woken: false,
+                    watermark: restored.as_ref().map_or(MIN_TIMESTAMP, |snapshot| snapshot.watermark),
+                    ended: false,
+                    ended_before: restored.as_ref().is_some_and(|snapshot| snapshot.ended),
+                    records_in: 0,
+                    records_out: 0,
+                }
+            })
+            .collect();
+        Chain { links, main: VecDeque::new(), side: Vec::new(), snapshots: Vec::new(), taken: None }
+    }
+
+    /// Opens all operators, last first, so that none gets records before it is ready.
+    ///
+    /// # Errors
+    /// An operator cannot open, or the checkpoint holds state that it does not declare and `strict` is set.
+    pub fn open(&mut self, restored: bool, strict: bool, now: Timestamp) -> Result<(), OperatorError> {
+        for link in self.links.iter_mut().rev() {
+            let mut ctx = OpenContext { place: &link.place, states: &mut link.states, restored };
+            let opened = match &mut link.head {
+                Head::Source(source) => source.open(&mut ctx, now),
+                Head::Operator(operator) => operator.open(&mut ctx),
+            };
+            let checked = opened.and_then(|()| match strict {
+                true => link.states.check_all_claimed().map_err(BoxError::from),
+                false => Ok(()),
+            });
+            checked.map_err(|source| OperatorError { operator: Arc::clone(&link.place.operator), source })?;
+        }
+        Ok(())
+    }
+
+    /// Whether the chain starts with a source.
+    pub fn has_source(&self) -> bool {
+        matches!(self.links.first(), Some(Link { head: Head::Source(_), .. }))
+    }
+
+    /// The watermark restored to the first operator.
+    pub fn restored_watermark(&self) -> Timestamp {
+        self.links.first().map_or(MIN_TIMESTAMP, |link| link.watermark)
+    }
+
+    /// Gives the first operator an element of one of its inputs.
+    pub fn push(&mut self, port: usize, element: Element) {
+        self.links[0].queue.push_back((port, element));
+    }
+
+    /// Whether all operators have seen their end.
+    pub fn is_ended(&self) -> bool {
+        self.links.iter().all(|link| link.ended)
+    }
+
+    /// Records that have passed each operator.
+    pub fn counts(&self) -> Vec<OperatorCounts> {
+        self.links
+            .iter()
+            .map(|link| OperatorCounts { records_in: link.records_in, records_out: link.records_out })
+            .collect()
+    }
+
+    /// The watermark of the last operator.
+    pub fn watermark(&self) -> Timestamp {
+        self.links.last().map_or(MIN_TIMESTAMP, |link| link.watermark)
+    }
+
+    /// Marks all operators as woken: those that wait are called again.
+    pub fn wake(&mut self) {
+        for link in &mut self.links {
+            link.woken = true;
+            link.blocked = false;
+        }
+    }
+
+    /// The snapshot of all operators, once a barrier has passed the whole chain.
+    pub fn take_snapshot(&mut self) -> Option<(Barrier, Vec<OperatorSnapshot>)> {
+        self.taken.take()
+    }
+
+    /// Takes a snapshot of all operators at the end of the input, outside any checkpoint.
+    ///
+    /// # Errors
+    /// An operator cannot prepare, or state cannot be serialised.
+    pub fn final_snapshot(&mut self, now: Timestamp) -> Result<Vec<OperatorSnapshot>, OperatorError> {
+        let mut snapshots = Vec::new();
+        for at in 0..self.links.len() {
+            let snapshot = self.snapshot_link(at, now);
+            snapshots.push(snapshot.map_err(|source| self.error(at, source))?);
+        }
+        Ok(snapshots)
+    }
+
+    /// Earliest processing time at which an operator wants to be called.
+    pub fn next_processing_time(&self) -> Option<Timestamp> {
+        let wanted = |link: &Link| match &link.head {
+            Head::Operator(operator) if !link.ended => operator.next_processing_time(&link.states),
+            _ => None,
+        };
+        self.links.iter().filter_map(wanted).min()
+    }
+
+    /// Does one piece of work, furthest down the chain first. Returns whether there was any.
+    ///
+    /// # Errors
+    /// An operator or a partitioner failed.
+    pub fn step(&mut self, now: Timestamp, out: &mut dyn EdgeOutput) -> Result<bool, OperatorError> {
+        for at in (0..self.links.len()).rev() {
+            if self.step_link(at, now, out).map_err(|source| self.error(at, source))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn error(&self, at: usize, source: BoxError) -> OperatorError {
+        OperatorError { operator: Arc::clone(&self.links[at].place.operator), source }
+    }
+
+    fn step_link(&mut self, at: usize, now: Timestamp, out: &mut dyn EdgeOutput) -> OpResult<bool> {
+        let link = &mut self.links[at];
+        let Head::Operator(operator) = &mut link.head else { return Ok(false) };
+        if link.blocked {
+            return Ok(false);
+        }
+        if link.woken {
+            link.woken = false;
+            if link.pending == Pending::Nothing && !link.ended {
+                link.pending = Pending::Woken;
+            } else {
+                self.call(at, now, out, |operator, call| operator.on_wake(call))?;
+                return Ok(true);
+            }
+        }
+        if link.pending == Pending::Nothing
+            && !link.ended
+            && operator.next_processing_time(&link.states).is_some_and(|time| time <= now)
+        {
+            link.pending = Pending::ProcessingTime;
+        }
+        let pending = link.pending;
+        if pending != Pending::Nothing {
+            let progress = match pending {
+                Pending::Batch => self.call(at, now, out, |operator, call| operator.resume(call))?,
+                Pending::Watermark(_) => {
+                    self.call(at, now, out, |operator, call| operator.on_watermark(call))?
+                }
+                Pending::End => self.call(at, now, out, |operator, call| operator.on_end(call))?,
+                Pending::ProcessingTime => {
+                    self.call(at, now, out, |operator, call| operator.on_processing_time(call))?
+                }
+                Pending::Woken => self.call(at, now, out, |operator, call| operator.on_wake(call))?,
+                Pending::Nothing => Progress::Done,
+            };
+            self.settle(at, pending, progress, out)?;
+            return Ok(true);
+        }
+        let Some((port, element)) = link.queue.pop_front() else { return Ok(false) };
+        match element {
+            Element::Batch(batch) => {
+                link.records_in += batch.len() as u64;
+                let progress =
+                    self.call(at, now, out, |operator, call| operator.process(port, batch, call))?;
+                self.settle(at, Pending::Batch, progress, out)?;
+            }
+            Element::Watermark(time) => {
+                if time > link.watermark {
+                    link.watermark = time;
+                    let progress = self.call(at, now, out, |operator, call| operator.on_watermark(call))?;
+                    self.settle(at, Pending::Watermark(time), progress, out)?;
+                } else if at == 0 || time == link.watermark {
+                    // A restored watermark is known here but not yet further on.
+                    self.settle(at, Pending::Watermark(time), Progress::Done, out)?;
+                }
+            }
+            Element::Barrier(barrier) => self.barrier(at, barrier, now, out)?,
+            Element::End => {
+                let told = link.ended_before;
+                let progress = match told {
+                    true => Progress::Done,
+                    false => self.call(at, now, out, |operator, call| operator.on_end(call))?,
+                };
+                self.settle(at, Pending::End, progress, out)?;
+            }
+            status @ (Element::Idle | Element::Active) => self.forward_all(at, status, out)?,
+        }
+        Ok(true)
+    }
+
+    /// Calls an operator and moves on what it puts out.
+    fn call(
+        &mut self,
+        at: usize,
+        now: Timestamp,
+        out: &mut dyn EdgeOutput,
+        body: impl FnOnce(&mut dyn DynOperator, &mut Call<'_>) -> OpResult<Progress>,
+    ) -> OpResult<Progress> {
+        let link = &mut self.links[at];
+        let Head::Operator(operator) = &mut link.head else { return Ok(Progress::Done) };
+        let mut call = Call {
+            states: &mut link.states,
+            watermark: link.watermark,
+            now,
+            batch_size: link.place.batch_size,
+            main: &mut self.main,
+            side: &mut self.side,
+        };
+        let progress = body(&mut **operator, &mut call)?;
+        self.move_on(at, out)?;
+        Ok(progress)
+    }
+
+    fn settle(&mut self, at: usize, what: Pending, progress: Progress, out: &mut dyn EdgeOutput) -> OpResult {
+        let link = &mut self.links[at];
+        link.pending = if progress == Progress::Done { Pending::Nothing } else { what };
+        link.blocked = progress == Progress::Blocked && !link.woken;
+        if progress == Progress::Done {
+            match what {
+                Pending::Watermark(time) => {
+                    let forwards = match &link.head {
+                        Head::Operator(operator) => operator.forwards_watermarks() || link.ended_before,
+                        Head::Source(_) => true,
+                    };
+                    if forwards {
+                        self.forward_all(at, Element::Watermark(time), out)?;
+                    }
+                }
+                Pending::End => {
+                    link.ended = true;
+                    self.forward_all(at, Element::End, out)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the elements gathered in `main` and `side` to the operator's readers.
+    fn move_on(&mut self, at: usize, out: &mut dyn EdgeOutput) -> OpResult {
+        let mut side = std::mem::take(&mut self.side);
+        for (name, batch) in side.drain(..) {
+            self.links[at].records_out += batch.len() as u64;
+            self.route(at, Some(&name), Element::Batch(batch), out)?;
+        }
+        self.side = side;
+        while let Some(element) = self.main.pop_front() {
+            match element {
+                Element::Batch(batch) => {
+                    self.links[at].records_out += batch.len() as u64;
+                    self.route(at, None, Element::Batch(batch), out)?;
+                }
+                control => self.forward_all(at, control, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends an element to the readers of one output; the last gets it, the others a copy.
+    fn route(
+        &mut self,
+        at: usize,
+        output: Option<&Arc<str>>,
+        element: Element,
+        out: &mut dyn EdgeOutput,
+    ) -> OpResult {
+        let routes = std::mem::take(&mut self.links[at].routes);
+        let mut targets = routes.iter().filter(|route| route.output.as_ref() == output).peekable();
+        let mut element = Some(element);
+        let mut result = Ok(());
+        while let Some(route) = targets.next() {
+            let copy = match targets.peek() {
+                Some(_) => element.as_ref().map(Element::duplicate),
+                None => element.take(),
+            };
+            if let Some(copy) = copy {
+                result = result.and_then(|()| self.deliver(route.target, copy, out));
+            }
+        }
+        self.links[at].routes = routes;
+        result
+    }
+
+    /// Sends a control element to the readers of all outputs.
+    fn forward_all(&mut self, at: usize, element: Element, out: &mut dyn EdgeOutput) -> OpResult {
+        let routes = std::mem::take(&mut self.links[at].routes);
+        let mut result = Ok(());
+        for route in &routes {
+            result = result.and_then(|()| self.deliver(route.target, element.duplicate(), out));
+        }
+        self.links[at].routes = routes;
+        result
+    }
+
+    fn deliver(&mut self, target: Target, element: Element, out: &mut dyn EdgeOutput) -> OpResult {
+        match target {
+            Target::Chained(link, port) => {
+                self.links[link].queue.push_back((port, element));
+                Ok(())
+            }
+            Target::Edge(edge) => out.send(edge, element),
+        }
+    }
+
+    fn snapshot_link(&mut self, at: usize, now: Timestamp) -> OpResult<OperatorSnapshot> {
+        let link = &mut self.links[at];
+        let mut call = Call {
+            states: &mut link.states,
+            watermark: link.watermark,
+            now,
+            batch_size: link.place.batch_size,
+            main: &mut self.main,
+            side: &mut self.side,
+        };
+        let committables = match &mut link.head {
+            Head::Source(source) => {
+                source.before_snapshot(&mut call)?;
+                Vec::new()
+            }
+            Head::Operator(operator) => operator.before_snapshot(&mut call)?,
+        };
+        Ok(OperatorSnapshot {
+            uid: link.place.uid.to_string(),
+            watermark: link.watermark,
+            ended: link.ended || link.ended_before,
+            states: link.states.snapshot()?,
+            committables: committables.into_iter().map(Into::into).collect(),
+        })
+    }
+
+    fn barrier(&mut self, at: usize, barrier: Barrier, now: Timestamp, out: &mut dyn EdgeOutput) -> OpResult {
+        let snapshot = self.snapshot_link(at, now)?;
+        self.move_on(at, out)?;
+        self.snapshots.push(snapshot);
+        self.forward_all(at, Element::Barrier(barrier), out)?;
+        if self.snapshots.len() == self.links.len() {
+            let mut snapshots = std::mem::take(&mut self.snapshots);
+            // Deepest first is not chain order where a chain branches.
+            let order: Vec<&str> = self.links.iter().map(|link| &*link.place.uid).collect();
+            snapshots.sort_by_key(|snapshot| order.iter().position(|uid| *uid == snapshot.uid));
+            self.taken = Some((barrier, snapshots));
+        }
+        Ok(())
+    }
+}
+
+/// The source at the head of a chain.
+impl Chain {
+    fn with_source<R>(
+        &mut self,
+        now: Timestamp,
+        body: impl FnOnce(&mut dyn DynSource, &Place, &mut Call<'_>) -> OpResult<R>,
+    ) -> Result<R, OperatorError> {
+        let link = &mut self.links[0];
+        let Head::Source(source) = &mut link.head else {
+            let source = "splits were sent to an operator that is no source".into();
+            return Err(OperatorError { operator: Arc::clone(&link.place.operator), source });
+        };
+        let mut call = Call {
+            states: &mut link.states,
+            watermark: link.watermark,
+            now,
+            batch_size: link.place.batch_size,
+            main: &mut self.main,
+            side: &mut self.side,
+        };
+        body(&mut **source, &link.place, &mut call)
+            .map_err(|source| OperatorError { operator: Arc::clone(&link.place.operator), source })
+    }
+
+    /// Whether to ask the enumerator for work.
+    pub fn wants_splits(&self) -> bool {
+        match &self.links[0].head {
+            Head::Source(source) => !self.links[0].ended && source.wants_splits(),
+            Head::Operator(_) => false,
+        }
+    }
+
+    /// Gives the source splits to read.
+    ///
+    /// # Errors
+    /// A split cannot be opened.
+    pub fn add_splits(&mut self, splits: Vec<SplitBytes>, now: Timestamp) -> Result<(), OperatorError> {
+        self.with_source(now, |source, place, _| source.add_splits(splits, place, now))
+    }
+
+    /// Tells the source that there is nothing for it for now.
+    ///
+    /// # Errors
+    /// The chain has no source.
+    pub fn no_splits_now(&mut self, now: Timestamp) -> Result<(), OperatorError> {
+        self.with_source(now, |source, _, _| {
+            source.no_splits_now();
+            Ok(())
+        })
+    }
+
+    /// Tells the source that no splits follow.
+    ///
+    /// # Errors
+    /// The chain has no source.
+    pub fn no_more_splits(&mut self, now: Timestamp) -> Result<(), OperatorError> {
+        self.with_source(now, |source, _, _| {
+            source.no_more_splits();
+            Ok(())
+        })
+    }
+
+    /// Lets the source read one batch.
+    ///
+    /// # Errors
+    /// The input cannot be read.
+    pub fn poll_source(
+        &mut self,
+        now: Timestamp,
+        out: &mut dyn EdgeOutput,
+    ) -> Result<SourceStatus, OperatorError> {
+        if self.links[0].ended {
+            return Ok(SourceStatus::Ended);
+        }
+        let status = self.with_source(now, |source, _, call| source.poll(call))?;
+        for element in &self.main {
+            if let Element::Watermark(time) = element {
+                self.links[0].watermark = self.links[0].watermark.max(*time);
+            }
+        }
+        let moved = self.move_on(0, out).and_then(|()| {
+            if status == SourceStatus::Ended {
+                self.links[0].ended = true;
+                self.forward_all(0, Element::End, out)?;
+            }
+            Ok(())
+        });
+        moved.map_err(|source| self.error(0, source))?;
+        Ok(status)
+    }
+
+    /// Puts a barrier into the source's stream.
+    ///
+    /// # Errors
+    /// State cannot be serialised.
+    pub fn source_barrier(
+        &mut self,
+        barrier: Barrier,
+        now: Timestamp,
+        out: &mut dyn EdgeOutput,
+    ) -> Result<(), OperatorError> {
+        self.barrier(0, barrier, now, out).map_err(|source| self.error(0, source))
+    }
+
+    /// Ends the source's stream here, whatever remains to be read (after a stopping savepoint).
+    ///
+    /// # Errors
+    /// A partitioner failed.
+    pub fn end_source(&mut self, out: &mut dyn EdgeOutput) -> Result<(), OperatorError> {
+        self.links[0].ended = true;
+        self.forward_all(0, Element::End, out).map_err(|source| self.error(0, source))
+    }
+
+    /// Bytes read and in all, where the source knows.
+    pub fn progress(&self) -> Option<(u64, u64)> {
+        match &self.links[0].head {
+            Head::Source(source) => source.progress(),
+            Head::Operator(_) => None,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What flows on a channel, in order.
+
+use crate::batch::AnyBatch;
+use crate::ids::CheckpointId;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Marker that cuts every stream of a job at one consistent point (Carbone et al., "Lightweight Asynchronous
+/// Snapshots for Distributed Dataflows", 2015).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Barrier {
+    /// The checkpoint this barrier belongs to.
+    pub checkpoint: CheckpointId,
+    /// Whether the snapshot must be self-contained.
+    pub savepoint: bool,
+    /// Whether sources stop once the barrier is out (`stop --savepoint`).
+    pub stop: bool,
+}
+
+/// One element of a channel.
+pub enum Element {
+    /// Records.
+    Batch(AnyBatch),
+    /// No event time at or below this follows on this channel.
+    Watermark(Timestamp),
+    /// Cuts the channel for a checkpoint.
+    Barrier(Barrier),
+    /// The channel has no records for now; its watermark does not hold others back.
+    Idle,
+    /// The channel has records again.
+    Active,
+    /// Nothing follows.
+    End,
+}
+
+impl Element {
+    /// The same element once more; batches are cloned.
+    pub fn duplicate(&self) -> Element {
+        match self {
+            Element::Batch(batch) => Element::Batch(batch.duplicate()),
+            Element::Watermark(time) => Element::Watermark(*time),
+            Element::Barrier(barrier) => Element::Barrier(*barrier),
+            Element::Idle => Element::Idle,
+            Element::Active => Element::Active,
+            Element::End => Element::End,
+        }
+    }
+}
+
+impl std::fmt::Debug for Element {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Element::Batch(batch) => write!(f, "Batch({} records)", batch.len()),
+            Element::Watermark(time) => write!(f, "Watermark({time})"),
+            Element::Barrier(barrier) => write!(f, "Barrier({})", barrier.checkpoint),
+            Element::Idle => f.write_str("Idle"),
+            Element::Active => f.write_str("Active"),
+            Element::End => f.write_str("End"),
+        }
+    }
+}

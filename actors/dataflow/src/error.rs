@@ -1,0 +1,113 @@
+//! Errors of the vocabulary, and the error type of user functions.
+
+use thiserror::Error as ThisError;
+
+/// Any error a user function may return; `?` turns every error type and every string into it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// Result of a user function or operator call.
+pub type OpResult<T = ()> = Result<T, BoxError>;
+
+/// What the caller should do about an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The program is wrong: tell the user, do not try again.
+    Program,
+    /// State and program do not fit: tell the user, do not try again.
+    State,
+}
+
+/// What can be wrong with a job graph, a key or a piece of state.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum Error {
+    /// The job graph cannot be run as it stands.
+    #[error("invalid job graph: {0}")]
+    Graph(String),
+    /// Two operators carry the same uid.
+    #[error("uid '{uid}' is used by both '{first}' and '{second}': give each operator its own")]
+    DuplicateUid {
+        /// The uid given twice.
+        uid: String,
+        /// Name of the operator that had it first.
+        first: String,
+        /// Name of the other one.
+        second: String,
+    },
+    /// An operator declared two states under one name.
+    #[error("state '{0}' is declared twice by the same operator")]
+    DuplicateState(String),
+    /// State could not be written.
+    #[error("state '{state}' cannot be serialised")]
+    Encode {
+        /// Name of the state.
+        state: String,
+        /// What the encoder said.
+        #[source]
+        source: BoxError,
+    },
+    /// State of a checkpoint does not fit the type the program now declares for it.
+    #[error(
+        "state '{state}' of the checkpoint cannot be read as {expected}: the type has changed; restore the old type, or drop this state by giving the operator a new uid"
+    )]
+    Decode {
+        /// Name of the state.
+        state: String,
+        /// The Rust type the program declares.
+        expected: &'static str,
+        /// What the decoder said.
+        #[source]
+        source: BoxError,
+    },
+    /// State of a checkpoint is of another kind than the program declares.
+    #[error("state '{state}' is {found:?} in the checkpoint but declared as {declared:?}: use another name")]
+    StateKind {
+        /// Name of the state.
+        state: String,
+        /// Kind in the checkpoint.
+        found: crate::snapshot::StateKind,
+        /// Kind declared by the program.
+        declared: crate::snapshot::StateKind,
+    },
+    /// The checkpoint holds state that the operator no longer declares.
+    #[error(
+        "the checkpoint holds state '{0}' that this operator does not declare: declare it, or allow non-restored state"
+    )]
+    UnclaimedState(String),
+    /// A batch of another type arrived than the operator reads: a defect of the graph's builder.
+    #[error("expected a batch of {expected}, found {found}")]
+    BatchType {
+        /// The type the operator reads.
+        expected: &'static str,
+        /// The type that arrived.
+        found: &'static str,
+    },
+}
+
+impl Error {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Graph(_)
+            | Error::DuplicateUid { .. }
+            | Error::DuplicateState(_)
+            | Error::BatchType { .. } => ErrorKind::Program,
+            Error::Encode { .. }
+            | Error::Decode { .. }
+            | Error::StateKind { .. }
+            | Error::UnclaimedState(_) => ErrorKind::State,
+        }
+    }
+}
+
+/// An error and its causes in one line, outermost first.
+pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,237 @@
+//! Runs one operator without a runtime, for tests: push elements, read the output, restart from a snapshot in the
+//! middle, at another parallelism if wanted.
+
+use crate::batch::{Batch, Record, Rows, downcast};
+use crate::chain::{Chain, EdgeOutput};
+use crate::element::{Barrier, Element};
+use crate::error::{OpResult, describe};
+use crate::graph::{ChainedOperator, Logic, OperatorFactory, Route, Target};
+use crate::ids::{Attempt, JobId};
+use crate::key::KeyGroupRange;
+use crate::operator::{DynOperator, Operator, OutputTag, Place, TwoInputOperator, erase, erase_two};
+use crate::snapshot::{OperatorSnapshot, redistribute};
+use crate::state::StateStore;
+use crate::time::{MAX_TIMESTAMP, Timestamp};
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// Key groups of the harness.
+pub const MAX_PARALLELISM: u32 = 128;
+
+/// Runs one operator instance whose main output is rows of `T`.
+pub struct Harness<T> {
+    factory: OperatorFactory,
+    sides: Vec<Arc<str>>,
+    chain: Chain,
+    collected: Collected,
+    now: Timestamp,
+    checkpoint: u64,
+    output: PhantomData<fn() -> T>,
+}
+
+#[derive(Default)]
+struct Collected {
+    main: Vec<Element>,
+    side: HashMap<usize, Vec<Element>>,
+}
+
+impl EdgeOutput for Collected {
+    fn send(&mut self, edge: usize, element: Element) -> OpResult {
+        match edge {
+            0 => self.main.push(element),
+            side => self.side.entry(side).or_default().push(element),
+        }
+        Ok(())
+    }
+}
+
+fn place() -> Place {
+    Place {
+        job: JobId(0),
+        job_name: "test".into(),
+        operator: "test".into(),
+        uid: "test".into(),
+        subtask: 0,
+        parallelism: 1,
+        attempt: Attempt(1),
+        checkpointing: true,
+        batch_size: 16,
+        waker: Arc::new(|| {}),
+        spawner: Arc::new(drop),
+    }
+}
+
+fn chain(factory: &OperatorFactory, sides: &[Arc<str>], restored: Option<OperatorSnapshot>) -> Chain {
+    let mut routes = vec![Route { output: None, target: Target::Edge(0) }];
+    for (at, name) in sides.iter().enumerate() {
+        routes.push(Route { output: Some(Arc::clone(name)), target: Target::Edge(at + 1) });
+    }
+    let operator = ChainedOperator {
+        node: 0,
+        name: "test".into(),
+        uid: "test".into(),
+        logic: Logic::Operator(Arc::clone(factory)),
+        routes,
+    };
+    let is_restored = restored.is_some();
+    let mut restored = restored;
+    let mut chain = Chain::new(
+        &[operator],
+        |_| place(),
+        |_| {
+            let restored = restored.take();
+            let states = restored.as_ref().map(|snapshot| snapshot.states.clone()).unwrap_or_default();
+            (StateStore::new(KeyGroupRange::all(MAX_PARALLELISM), states), restored)
+        },
+    );
+    if let Err(error) = chain.open(is_restored, true, 0) {
+        panic!("operator does not open: {}", describe(&error));
+    }
+    chain
+}
+
+/// A harness for an operator with one input.
+impl<T: Record> Harness<T> {
+    /// A harness for the operator that `make` makes.
+    pub fn new<O: Operator<Out = Rows<T>>>(make: impl Fn() -> O + Send + Sync + 'static) -> Self {
+        Self::of(Arc::new(move || erase(make())))
+    }
+
+    /// A harness for an operator with two inputs.
+    pub fn two_inputs<O: TwoInputOperator<Out = Rows<T>>>(
+        make: impl Fn() -> O + Send + Sync + 'static,
+    ) -> Self {
+        Self::of(Arc::new(move || erase_two(make())))
+    }
+
+    /// A harness for an operator without types.
+    pub fn of(factory: Arc<dyn Fn() -> Box<dyn DynOperator> + Send + Sync>) -> Self {
+        let chain = chain(&factory, &[], None);
+        Harness {
+            factory,
+            sides: Vec::new(),
+            chain,
+            collected: Collected::default(),
+            now: 0,
+            checkpoint: 0,
+            output: PhantomData,
+        }
+    }
+
+    /// Collects a side output too. Call before pushing anything.
+    pub fn with_side<S: Record>(mut self, tag: &OutputTag<S>) -> Self {
+        self.sides.push(Arc::clone(tag.name()));
+        self.chain = chain(&self.factory, &self.sides, None);
+        self
+    }
+
+    fn run(&mut self) {
+        loop {
+            match self.chain.step(self.now, &mut self.collected) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => panic!("{}", describe(&error)),
+            }
+        }
+    }
+
+    /// Pushes records with event times into the first input.
+    pub fn push<R: Record>(&mut self, rows: impl IntoIterator<Item = (R, Timestamp)>) {
+        self.push_to(0, rows);
+    }
+
+    /// Pushes records with event times into an input.
+    pub fn push_to<R: Record>(&mut self, port: usize, rows: impl IntoIterator<Item = (R, Timestamp)>) {
+        let rows = Rows::timed(rows);
+        self.push_batch(port, rows);
+    }
+
+    /// Pushes a batch into an input.
+    pub fn push_batch<B: Batch>(&mut self, port: usize, batch: B) {
+        self.chain.push(port, Element::Batch(Box::new(batch)));
+        self.run();
+    }
+
+    /// Advances the watermark.
+    pub fn watermark(&mut self, time: Timestamp) {
+        self.chain.push(0, Element::Watermark(time));
+        self.run();
+    }
+
+    /// Advances processing time.
+    pub fn set_processing_time(&mut self, now: Timestamp) {
+        self.now = now;
+        self.run();
+    }
+
+    /// Ends the input, as a bounded source does.
+    pub fn end(&mut self) {
+        self.chain.push(0, Element::Watermark(MAX_TIMESTAMP));
+        self.chain.push(0, Element::End);
+        self.run();
+    }
+
+    /// Takes a snapshot.
+    pub fn snapshot(&mut self) -> OperatorSnapshot {
+        self.checkpoint += 1;
+        let barrier = Barrier { checkpoint: self.checkpoint, savepoint: false, stop: false };
+        self.chain.push(0, Element::Barrier(barrier));
+        self.run();
+        let (_, mut snapshots) = self.chain.take_snapshot().expect("the barrier has passed the chain");
+        snapshots.remove(0)
+    }
+
+    /// Starts anew from a snapshot. What was put out so far is kept.
+    pub fn restore(&mut self, snapshot: OperatorSnapshot) {
+        self.chain = chain(&self.factory, &self.sides, Some(snapshot));
+    }
+
+    /// Takes a snapshot, splits it over `parallelism` instances, joins it again, and starts anew from it.
+    pub fn restart_through(&mut self, parallelism: usize) {
+        let snapshot = [self.snapshot()];
+        let parts: Vec<_> = (0..parallelism)
+            .map(|index| redistribute(&snapshot, index, parallelism, MAX_PARALLELISM))
+            .collect();
+        self.restore(redistribute(&parts, 0, 1, MAX_PARALLELISM));
+    }
+
+    /// Takes a snapshot and starts anew from it.
+    pub fn restart(&mut self) {
+        self.restart_through(1);
+    }
+
+    fn rows<S: Record>(elements: Vec<Element>) -> Vec<Rows<S>> {
+        let batch = |element| match element {
+            Element::Batch(batch) => {
+                Some(downcast::<Rows<S>>(batch).expect("the output's type is the declared one"))
+            }
+            _ => None,
+        };
+        elements.into_iter().filter_map(batch).collect()
+    }
+
+    /// Takes the records put out since the last call.
+    pub fn output(&mut self) -> Vec<T> {
+        let elements = std::mem::take(&mut self.collected.main);
+        Self::rows::<T>(elements).into_iter().flat_map(|rows| rows.records).collect()
+    }
+
+    /// Takes the records put out since the last call, with their event times.
+    pub fn timed_output(&mut self) -> Vec<(T, Option<Timestamp>)> {
+        let elements = std::mem::take(&mut self.collected.main);
+        Self::rows::<T>(elements).into_iter().flat_map(Rows::into_iter_timed).collect()
+    }
+
+    /// Takes everything put out since the last call.
+    pub fn elements(&mut self) -> Vec<Element> {
+        std::mem::take(&mut self.collected.main)
+    }
+
+    /// Takes the records put out to a side output since the last call.
+    pub fn side_output<S: Record>(&mut self, tag: &OutputTag<S>) -> Vec<S> {
+        let at = self.sides.iter().position(|name| name == tag.name()).expect("the side output is collected");
+        let elements = self.collected.side.remove(&(at + 1)).unwrap_or_default();
+        Self::rows::<S>(elements).into_iter().flat_map(|rows| rows.records).collect()
+    }
+}

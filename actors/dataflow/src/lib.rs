@@ -1,0 +1,41 @@
+//! The vocabulary of hurtig: batches of records, stream elements, operators, sources, sinks, state handles
+//! and the job graph. Nothing here knows of actors, threads, clocks or files, so an operator written against
+//! this crate runs the same in a cluster, in one process, and in a test.
+//!
+//! Entry points: [`Operator`](operator::Operator), [`Source`](source::Source), [`Sink`](sink::Sink),
+//! [`StreamGraph`](graph::StreamGraph), and [`harness`] to test an operator across a restore.
+//!
+//! # Invariants
+//! * Nothing in this crate reads a clock, spawns, or does I/O.
+//! * Operators are called from one thread at a time and never wait.
+//! * All state is registered in a [`StateStore`](state::StateStore), so that the runtime can snapshot it
+//!   without the operator's help.
+//!
+//! # Decisions
+//! * 2026-11: typed state tables live here, not beside the snapshot files: they are generic over the user's
+//!   types and so are compiled where operators are; files and stores see bytes per key group only.
+//! * 2026-11: a key is hashed by walking it with serde into a frozen hash function instead of by
+//!   [`std::hash::Hash`], whose output the standard library may change: a savepoint outlives a compiler.
+
+pub mod batch;
+pub mod chain;
+pub mod element;
+pub mod error;
+pub mod graph;
+pub mod harness;
+pub mod ids;
+pub mod key;
+pub mod operator;
+pub mod partition;
+pub mod sink;
+pub mod snapshot;
+pub mod source;
+pub mod state;
+pub mod time;
+pub mod watermark;
+
+pub use batch::{AnyBatch, Batch, Record, Rows};
+pub use element::{Barrier, Element};
+pub use error::{BoxError, Error, OpResult};
+pub use key::{Key, KeyGroupRange};
+pub use time::Timestamp;

@@ -1,0 +1,233 @@
+//! Partitioners: which channel of an edge a record takes. They gather records into batches per channel.
+
+use crate::batch::{AnyBatch, Record, Rows, downcast};
+use crate::error::OpResult;
+use crate::key::{Key, hash_key, key_group, owner_of_group};
+use std::sync::Arc;
+
+/// Distributes batches over the channels of an edge and gathers what goes to each.
+pub trait Partitioner: Send {
+    /// Puts a batch's records into the buffers of their channels.
+    ///
+    /// # Errors
+    /// A batch of the wrong type, or a failing function of the user's.
+    fn add(&mut self, batch: AnyBatch) -> OpResult;
+
+    /// Number of records gathered for a channel.
+    fn gathered(&self, channel: usize) -> usize;
+
+    /// Takes what is gathered for a channel.
+    fn take(&mut self, channel: usize) -> Option<AnyBatch>;
+}
+
+/// Where a partitioner stands.
+#[derive(Clone, Copy, Debug)]
+pub struct PartitionerPlace {
+    /// Index of the sending subtask.
+    pub subtask: usize,
+    /// Number of channels of the edge at this subtask.
+    pub channels: usize,
+    /// Number of key groups of the job.
+    pub max_parallelism: u32,
+}
+
+/// Makes a partitioner for one sending subtask.
+pub type PartitionerFactory = Arc<dyn Fn(PartitionerPlace) -> Box<dyn Partitioner> + Send + Sync>;
+
+/// Which receiving subtasks a sending one has channels to, and the name of the way records take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// One to one; both sides have the same parallelism.
+    Forward,
+    /// By hash of the key, all to all.
+    Hash,
+    /// Evenly, all to all.
+    Rebalance,
+    /// Evenly, each sender to its share of the receivers.
+    Rescale,
+    /// Everything to everybody.
+    Broadcast,
+    /// As a function of the user's says, all to all.
+    Custom,
+}
+
+/// How records cross an edge.
+#[derive(Clone)]
+pub struct Partitioning {
+    /// The wiring.
+    pub pattern: Pattern,
+    /// What distributes records over it.
+    pub factory: PartitionerFactory,
+}
+
+impl Partitioning {
+    fn new<T: Record, C: Chooser<T>>(
+        pattern: Pattern,
+        chooser: impl Fn(PartitionerPlace) -> C + Send + Sync + 'static,
+    ) -> Self {
+        let factory: PartitionerFactory = Arc::new(move |place| {
+            Box::new(Gather { chooser: chooser(place), buffers: buffers::<T>(place.channels) })
+        });
+        Partitioning { pattern, factory }
+    }
+
+    /// One to one.
+    pub fn forward<T: Record>() -> Self {
+        Self::new::<T, _>(Pattern::Forward, |_| Even { next: 0 })
+    }
+
+    /// Evenly over all receivers, starting anywhere.
+    pub fn rebalance<T: Record>() -> Self {
+        Self::new::<T, _>(Pattern::Rebalance, |place| Even { next: place.subtask % place.channels.max(1) })
+    }
+
+    /// Evenly over the sender's share of the receivers.
+    pub fn rescale<T: Record>() -> Self {
+        Self::new::<T, _>(Pattern::Rescale, |_| Even { next: 0 })
+    }
+
+    /// Everything to everybody.
+    pub fn broadcast<T: Record>() -> Self {
+        let factory: PartitionerFactory =
+            Arc::new(move |place| Box::new(Broadcast { buffers: buffers::<T>(place.channels) }));
+        Partitioning { pattern: Pattern::Broadcast, factory }
+    }
+
+    /// By the key's hash.
+    pub fn hash<T: Record, K: Key, F: Fn(&T) -> K + Send + Sync + 'static>(key: Arc<F>) -> Self {
+        Self::new::<T, _>(Pattern::Hash, move |place| ByHash {
+            key: Arc::clone(&key),
+            max_parallelism: place.max_parallelism,
+            owners: (0..place.max_parallelism)
+                .map(|group| owner_of_group(group as u16, place.max_parallelism, place.channels) as u16)
+                .collect(),
+        })
+    }
+
+    /// As a function of the record and the number of channels says. A number past the last channel wraps round.
+    pub fn custom<T: Record>(choose: impl Fn(&T, usize) -> usize + Send + Sync + 'static) -> Self {
+        let choose = Arc::new(choose);
+        Self::new::<T, _>(Pattern::Custom, move |place| Custom {
+            choose: Arc::clone(&choose),
+            channels: place.channels,
+        })
+    }
+}
+
+fn buffers<T>(channels: usize) -> Vec<Rows<T>> {
+    (0..channels).map(|_| Rows::default()).collect()
+}
+
+/// Spreads the records of a batch over buffers.
+trait Chooser<T>: Send + 'static {
+    fn spread(&mut self, rows: Rows<T>, buffers: &mut [Rows<T>]);
+}
+
+struct Gather<T, C> {
+    chooser: C,
+    buffers: Vec<Rows<T>>,
+}
+
+impl<T: Record, C: Chooser<T>> Partitioner for Gather<T, C> {
+    fn add(&mut self, batch: AnyBatch) -> OpResult {
+        let mut rows = downcast::<Rows<T>>(batch)?;
+        match &mut self.buffers[..] {
+            [only] => only.append(&mut rows),
+            buffers => self.chooser.spread(rows, buffers),
+        }
+        Ok(())
+    }
+
+    fn gathered(&self, channel: usize) -> usize {
+        self.buffers[channel].len()
+    }
+
+    fn take(&mut self, channel: usize) -> Option<AnyBatch> {
+        take(&mut self.buffers[channel])
+    }
+}
+
+fn take<T: Record>(buffer: &mut Rows<T>) -> Option<AnyBatch> {
+    if buffer.is_empty() {
+        return None;
+    }
+    // The next batch for this channel is likely to be as large as this one.
+    let next = Rows::with_capacity(buffer.len());
+    Some(Box::new(std::mem::replace(buffer, next)))
+}
+
+struct Even {
+    next: usize,
+}
+
+impl<T: Record> Chooser<T> for Even {
+    fn spread(&mut self, rows: Rows<T>, buffers: &mut [Rows<T>]) {
+        for (record, time) in rows.into_iter_timed() {
+            buffers[self.next].push(record, time);
+            self.next = (self.next + 1) % buffers.len();
+        }
+    }
+}
+
+struct ByHash<F> {
+    key: Arc<F>,
+    max_parallelism: u32,
+    owners: Vec<u16>,
+}
+
+impl<T: Record, K: Key, F: Fn(&T) -> K + Send + Sync + 'static> Chooser<T> for ByHash<F> {
+    fn spread(&mut self, rows: Rows<T>, buffers: &mut [Rows<T>]) {
+        let target = |record: &T| {
+            let group = key_group(hash_key(&(self.key)(record)), self.max_parallelism);
+            self.owners[group as usize] as usize
+        };
+        if rows.is_timed() && buffers.iter().all(|buffer| buffer.is_empty() || buffer.is_timed()) {
+            for (record, time) in rows.records.into_iter().zip(rows.times) {
+                let buffer = &mut buffers[target(&record)];
+                buffer.records.push(record);
+                buffer.times.push(time);
+            }
+        } else {
+            for (record, time) in rows.into_iter_timed() {
+                buffers[target(&record)].push(record, time);
+            }
+        }
+    }
+}
+
+struct Custom<F> {
+    choose: Arc<F>,
+    channels: usize,
+}
+
+impl<T: Record, F: Fn(&T, usize) -> usize + Send + Sync + 'static> Chooser<T> for Custom<F> {
+    fn spread(&mut self, rows: Rows<T>, buffers: &mut [Rows<T>]) {
+        for (record, time) in rows.into_iter_timed() {
+            buffers[(self.choose)(&record, self.channels) % self.channels].push(record, time);
+        }
+    }
+}
+
+struct Broadcast<T> {
+    buffers: Vec<Rows<T>>,
+}
+
+impl<T: Record> Partitioner for Broadcast<T> {
+    fn add(&mut self, batch: AnyBatch) -> OpResult {
+        let rows = downcast::<Rows<T>>(batch)?;
+        let Some((last, others)) = self.buffers.split_last_mut() else { return Ok(()) };
+        for buffer in others {
+            buffer.append(&mut rows.clone());
+        }
+        last.append(&mut { rows });
+        Ok(())
+    }
+
+    fn gathered(&self, channel: usize) -> usize {
+        self.buffers[channel].len()
+    }
+
+    fn take(&mut self, channel: usize) -> Option<AnyBatch> {
+        take(&mut self.buffers[channel])
+    }
+}

@@ -1,0 +1,1 @@
+//! The actors of hurtig: JobManager, JobMaster, TaskManager, subtasks

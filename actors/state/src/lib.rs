@@ -1,0 +1,1 @@
+//! Snapshot files and checkpoint storage of hurtig

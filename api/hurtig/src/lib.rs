@@ -1,0 +1,1 @@
+//! hurtig, a distributed stateful stream processor
