@@ -321,10 +321,17 @@ mod tests {
             hash_key(&("JFK", 17u32)),
             hash_key(&Some(true)),
         ];
-        let frozen = FROZEN;
+        let frozen = [
+            0xd014_def0_107b_3574,
+            0xd4ee_f595_253e_07f0,
+            0x8d34_0bdc_41bb_a14e,
+            0x5ec7_b62b_cc76_91e9,
+            0x6148_2280_92ee_fd9a,
+            0x7820_5781_fb51_3b9d,
+            0x045f_31a6_a144_98b2,
+        ];
         assert_eq!(found, frozen, "{found:#x?}");
     }
-    const FROZEN: [u64; 7] = [0; 7];
 
     #[test]
     fn the_width_of_a_number_does_not_matter() {
