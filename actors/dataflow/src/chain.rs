@@ -448,7 +448,7 @@ impl Chain {
         let snapshot = self.snapshot_link(at, now)?;
         self.move_on(at, out)?;
         self.snapshots.push(snapshot);
-        self.forward_all(at, Element::Barrier(barrier), out)?;
+        self.forward_all(at, Element::Barrier(barrier.clone()), out)?;
         if self.snapshots.len() == self.links.len() {
             let mut snapshots = std::mem::take(&mut self.snapshots);
             // Deepest first is not chain order where a chain branches.
@@ -562,15 +562,6 @@ impl Chain {
         out: &mut dyn EdgeOutput,
     ) -> Result<(), OperatorError> {
         self.barrier(0, barrier, now, out).map_err(|source| self.error(0, source))
-    }
-
-    /// Ends the source's stream here, whatever remains to be read (after a stopping savepoint).
-    ///
-    /// # Errors
-    /// A partitioner failed.
-    pub fn end_source(&mut self, out: &mut dyn EdgeOutput) -> Result<(), OperatorError> {
-        self.links[0].ended = true;
-        self.forward_all(0, Element::End, out).map_err(|source| self.error(0, source))
     }
 
     /// Bytes read and in all, where the source knows.

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 /// Marker that cuts every stream of a job at one consistent point (Carbone et al., "Lightweight Asynchronous
 /// Snapshots for Distributed Dataflows", 2015).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Barrier {
     /// The checkpoint this barrier belongs to.
     pub checkpoint: CheckpointId,
-    /// Whether the snapshot must be self-contained.
-    pub savepoint: bool,
+    /// Where a savepoint goes, if this is one.
+    pub savepoint: Option<String>,
     /// Whether sources stop once the barrier is out (`stop --savepoint`).
     pub stop: bool,
 }
@@ -39,7 +39,7 @@ impl Element {
         match self {
             Element::Batch(batch) => Element::Batch(batch.duplicate()),
             Element::Watermark(time) => Element::Watermark(*time),
-            Element::Barrier(barrier) => Element::Barrier(*barrier),
+            Element::Barrier(barrier) => Element::Barrier(barrier.clone()),
             Element::Idle => Element::Idle,
             Element::Active => Element::Active,
             Element::End => Element::End,

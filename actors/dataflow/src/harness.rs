@@ -175,7 +175,7 @@ impl<T: Record> Harness<T> {
     /// Takes a snapshot.
     pub fn snapshot(&mut self) -> OperatorSnapshot {
         self.checkpoint += 1;
-        let barrier = Barrier { checkpoint: self.checkpoint, savepoint: false, stop: false };
+        let barrier = Barrier { checkpoint: self.checkpoint, savepoint: None, stop: false };
         self.chain.push(0, Element::Barrier(barrier));
         self.run();
         let (_, mut snapshots) = self.chain.take_snapshot().expect("the barrier has passed the chain");
