@@ -5,12 +5,13 @@ use crate::batch::AnyBatch;
 use crate::element::{Barrier, Element};
 use crate::error::{BoxError, OpResult};
 use crate::graph::{ChainedOperator, Logic, Route, Target};
+use crate::ids::CheckpointId;
 use crate::operator::{Call, DynOperator, OpenContext, Place, Progress};
 use crate::snapshot::OperatorSnapshot;
 use crate::source::{DynSource, SourceStatus, SplitBytes};
 use crate::state::StateStore;
 use crate::time::{MIN_TIMESTAMP, Timestamp};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// What the chain hands to the outgoing edges.
@@ -69,8 +70,9 @@ pub struct Chain {
     links: Vec<Link>,
     main: VecDeque<Element>,
     side: Vec<(Arc<str>, AnyBatch)>,
-    snapshots: Vec<OperatorSnapshot>,
-    taken: Option<(Barrier, Vec<OperatorSnapshot>)>,
+    /// Snapshots of the operators that a checkpoint's barrier has passed, while it has not passed all.
+    passing: BTreeMap<CheckpointId, Vec<OperatorSnapshot>>,
+    taken: VecDeque<(Barrier, Vec<OperatorSnapshot>)>,
 }
 
 /// An error with the name of the operator it comes from.
@@ -126,7 +128,13 @@ impl Chain {
                 }
             })
             .collect();
-        Chain { links, main: VecDeque::new(), side: Vec::new(), snapshots: Vec::new(), taken: None }
+        Chain {
+            links,
+            main: VecDeque::new(),
+            side: Vec::new(),
+            passing: BTreeMap::new(),
+            taken: VecDeque::new(),
+        }
     }
 
     /// Opens all operators, last first, so that none gets records before it is ready.
@@ -192,17 +200,22 @@ impl Chain {
 
     /// The snapshot of all operators, once a barrier has passed the whole chain.
     pub fn take_snapshot(&mut self) -> Option<(Barrier, Vec<OperatorSnapshot>)> {
-        self.taken.take()
+        self.taken.pop_front()
     }
 
-    /// Takes a snapshot of all operators at the end of the input, outside any checkpoint.
+    /// Takes a snapshot of all operators at the end of the input, outside any checkpoint. Without `with_state` it holds
+    /// committables only.
     ///
     /// # Errors
     /// An operator cannot prepare, or state cannot be serialised.
-    pub fn final_snapshot(&mut self, now: Timestamp) -> Result<Vec<OperatorSnapshot>, OperatorError> {
+    pub fn final_snapshot(
+        &mut self,
+        with_state: bool,
+        now: Timestamp,
+    ) -> Result<Vec<OperatorSnapshot>, OperatorError> {
         let mut snapshots = Vec::new();
         for at in 0..self.links.len() {
-            let snapshot = self.snapshot_link(at, now);
+            let snapshot = self.snapshot_link(at, with_state, now);
             snapshots.push(snapshot.map_err(|source| self.error(at, source))?);
         }
         Ok(snapshots)
@@ -418,7 +431,7 @@ impl Chain {
         }
     }
 
-    fn snapshot_link(&mut self, at: usize, now: Timestamp) -> OpResult<OperatorSnapshot> {
+    fn snapshot_link(&mut self, at: usize, with_state: bool, now: Timestamp) -> OpResult<OperatorSnapshot> {
         let link = &mut self.links[at];
         let mut call = Call {
             states: &mut link.states,
@@ -439,22 +452,26 @@ impl Chain {
             uid: link.place.uid.to_string(),
             watermark: link.watermark,
             ended: link.ended || link.ended_before,
-            states: link.states.snapshot()?,
+            states: if with_state { link.states.snapshot()? } else { Vec::new() },
             committables: committables.into_iter().map(Into::into).collect(),
         })
     }
 
     fn barrier(&mut self, at: usize, barrier: Barrier, now: Timestamp, out: &mut dyn EdgeOutput) -> OpResult {
-        let snapshot = self.snapshot_link(at, now)?;
+        let snapshot = self.snapshot_link(at, true, now)?;
         self.move_on(at, out)?;
-        self.snapshots.push(snapshot);
+        let checkpoint = barrier.checkpoint;
         self.forward_all(at, Element::Barrier(barrier.clone()), out)?;
-        if self.snapshots.len() == self.links.len() {
-            let mut snapshots = std::mem::take(&mut self.snapshots);
+        let snapshots = self.passing.entry(checkpoint).or_default();
+        snapshots.push(snapshot);
+        if snapshots.len() == self.links.len() {
+            let mut snapshots = self.passing.remove(&checkpoint).unwrap_or_default();
             // Deepest first is not chain order where a chain branches.
             let order: Vec<&str> = self.links.iter().map(|link| &*link.place.uid).collect();
             snapshots.sort_by_key(|snapshot| order.iter().position(|uid| *uid == snapshot.uid));
-            self.taken = Some((barrier, snapshots));
+            self.taken.push_back((barrier, snapshots));
+            // Whatever an older barrier left behind is of a checkpoint that was given up.
+            self.passing.retain(|passing, _| *passing > checkpoint);
         }
         Ok(())
     }
@@ -482,6 +499,11 @@ impl Chain {
         };
         body(&mut **source, &link.place, &mut call)
             .map_err(|source| OperatorError { operator: Arc::clone(&link.place.operator), source })
+    }
+
+    /// Whether the source has read everything.
+    pub fn is_source_ended(&self) -> bool {
+        self.links[0].ended
     }
 
     /// Whether to ask the enumerator for work.

@@ -22,6 +22,7 @@ pub const MAX_PARALLELISM: u32 = 128;
 /// Runs one operator instance whose main output is rows of `T`.
 pub struct Harness<T> {
     factory: OperatorFactory,
+    place: Place,
     sides: Vec<Arc<str>>,
     chain: Chain,
     collected: Collected,
@@ -62,7 +63,12 @@ fn place() -> Place {
     }
 }
 
-fn chain(factory: &OperatorFactory, sides: &[Arc<str>], restored: Option<OperatorSnapshot>) -> Chain {
+fn chain(
+    factory: &OperatorFactory,
+    place: &Place,
+    sides: &[Arc<str>],
+    restored: Option<OperatorSnapshot>,
+) -> Chain {
     let mut routes = vec![Route { output: None, target: Target::Edge(0) }];
     for (at, name) in sides.iter().enumerate() {
         routes.push(Route { output: Some(Arc::clone(name)), target: Target::Edge(at + 1) });
@@ -78,7 +84,7 @@ fn chain(factory: &OperatorFactory, sides: &[Arc<str>], restored: Option<Operato
     let mut restored = restored;
     let mut chain = Chain::new(
         &[operator],
-        |_| place(),
+        |_| place.clone(),
         |_| {
             let restored = restored.take();
             let states = restored.as_ref().map(|snapshot| snapshot.states.clone()).unwrap_or_default();
@@ -107,9 +113,11 @@ impl<T: Record> Harness<T> {
 
     /// A harness for an operator without types.
     pub fn of(factory: Arc<dyn Fn() -> Box<dyn DynOperator> + Send + Sync>) -> Self {
-        let chain = chain(&factory, &[], None);
+        let place = place();
+        let chain = chain(&factory, &place, &[], None);
         Harness {
             factory,
+            place,
             sides: Vec::new(),
             chain,
             collected: Collected::default(),
@@ -122,8 +130,22 @@ impl<T: Record> Harness<T> {
     /// Collects a side output too. Call before pushing anything.
     pub fn with_side<S: Record>(mut self, tag: &OutputTag<S>) -> Self {
         self.sides.push(Arc::clone(tag.name()));
-        self.chain = chain(&self.factory, &self.sides, None);
+        self.chain = chain(&self.factory, &self.place, &self.sides, None);
         self
+    }
+
+    /// Changes where the operator believes to be: its waker and spawner, whether checkpoints are taken. Call before
+    /// pushing anything.
+    pub fn with_place(mut self, change: impl FnOnce(&mut Place)) -> Self {
+        change(&mut self.place);
+        self.chain = chain(&self.factory, &self.place, &self.sides, None);
+        self
+    }
+
+    /// Wakes the operator, as its waker does.
+    pub fn wake(&mut self) {
+        self.chain.wake();
+        self.run();
     }
 
     fn run(&mut self) {
@@ -184,7 +206,7 @@ impl<T: Record> Harness<T> {
 
     /// Starts anew from a snapshot. What was put out so far is kept.
     pub fn restore(&mut self, snapshot: OperatorSnapshot) {
-        self.chain = chain(&self.factory, &self.sides, Some(snapshot));
+        self.chain = chain(&self.factory, &self.place, &self.sides, Some(snapshot));
     }
 
     /// Takes a snapshot, splits it over `parallelism` instances, joins it again, and starts anew from it.

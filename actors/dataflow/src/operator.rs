@@ -174,14 +174,60 @@ impl<'c, 'a, Out: Batch + Default> Context<'c, 'a, Out> {
         self.call.main.push_back(Element::Watermark(watermark));
     }
 
+    /// Says, after what has been put out so far, that the output has no records for now, or has some again.
+    pub fn emit_status(&mut self, idle: bool) {
+        if !self.out.is_empty() {
+            self.call.main.push_back(Element::Batch(Box::new(std::mem::take(self.out))));
+        }
+        self.call.main.push_back(if idle { Element::Idle } else { Element::Active });
+    }
+
     /// Adds a record to a side output.
     pub fn emit_side<T: Record>(&mut self, tag: &OutputTag<T>, record: T, time: Option<Timestamp>) {
-        let sides = &mut self.call.side;
-        let at = sides.iter().position(|(name, _)| *name == tag.name).unwrap_or_else(|| {
-            sides.push((Arc::clone(&tag.name), Box::new(Rows::<T>::default())));
-            sides.len() - 1
+        Sides(self.call.side).emit(tag, record, time);
+    }
+
+    /// Everything at once, borrowed apart: for contexts that are built on this one.
+    #[inline]
+    pub fn parts(&mut self) -> Parts<'_, Out> {
+        Parts {
+            states: self.call.states,
+            out: self.out,
+            sides: Sides(self.call.side),
+            watermark: self.call.watermark,
+            now: self.call.now,
+            batch_size: self.call.batch_size,
+        }
+    }
+}
+
+/// A [`Context`] taken apart; see [`Context::parts`].
+pub struct Parts<'p, Out> {
+    /// The operator's states.
+    pub states: &'p mut StateStore,
+    /// The batch being gathered for the main output.
+    pub out: &'p mut Out,
+    /// The side outputs.
+    pub sides: Sides<'p>,
+    /// The watermark.
+    pub watermark: Timestamp,
+    /// Processing time at the start of the call.
+    pub now: Timestamp,
+    /// Records a batch should hold under load.
+    pub batch_size: usize,
+}
+
+/// The side outputs of a call.
+pub struct Sides<'p>(&'p mut Vec<(Arc<str>, AnyBatch)>);
+
+impl Sides<'_> {
+    /// Adds a record to a side output.
+    pub fn emit<T: Record>(&mut self, tag: &OutputTag<T>, record: T, time: Option<Timestamp>) {
+        let at = self.0.iter().position(|(name, _)| *name == tag.name).unwrap_or_else(|| {
+            self.0.push((Arc::clone(&tag.name), Box::new(Rows::<T>::default())));
+            self.0.len() - 1
         });
-        let any: &mut dyn Any = &mut *sides[at].1;
+        let any: &mut dyn Any = &mut *self.0[at].1;
         // A tag of the same name but another type is refused when the graph is built.
         if let Some(rows) = any.downcast_mut::<Rows<T>>() {
             rows.push(record, time);
