@@ -1,1 +1,3 @@
 //! The actors of hurtig: JobManager, JobMaster, TaskManager, subtasks
+
+pub mod config;
