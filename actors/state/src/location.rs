@@ -1,0 +1,147 @@
+//! From a location as users write it to an object store and a path in it.
+
+use crate::error::Error;
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use std::collections::HashMap;
+use std::path::{Component, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+/// A place in an object store.
+pub(crate) struct Location {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) root: Path,
+    /// The place in its one absolute spelling.
+    pub(crate) url: String,
+    /// Whether it is a directory of this machine.
+    pub(crate) is_local: bool,
+}
+
+/// Memory stores by name: every opening of a name must see the same files, as with any other store.
+static MEMORY: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
+
+/// Understands paths, `file:` and `memory:`.
+pub(crate) fn parse(location: &str) -> Result<Location, Error> {
+    let invalid =
+        |reason: &str| Error::InvalidLocation { location: location.to_string(), reason: reason.to_string() };
+    if location.trim().is_empty() {
+        return Err(invalid("it is empty"));
+    }
+    if let Some(rest) = location.strip_prefix("memory:") {
+        return memory(location, rest.strip_prefix("//").unwrap_or(rest));
+    }
+    if let Some(rest) = location.strip_prefix("file:") {
+        // `file:/path`, `file:///path` and `file://localhost/path` are the same place.
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        let path = rest.strip_prefix("localhost").unwrap_or(rest);
+        if !path.starts_with('/') {
+            return Err(invalid("a file location needs an absolute path: 'file:///path'"));
+        }
+        let path =
+            percent_decoded(path).ok_or_else(|| invalid("a percent sign is not followed by two digits"))?;
+        return local(location, PathBuf::from(path));
+    }
+    if let Some((scheme, _)) = location.split_once("://") {
+        return Err(Error::UnsupportedScheme { scheme: scheme.into(), location: location.into() });
+    }
+    local(location, PathBuf::from(location))
+}
+
+/// A place below another one, in its absolute spelling.
+pub(crate) fn join(url: &str, below: &str) -> String {
+    format!("{}/{below}", url.trim_end_matches('/'))
+}
+
+fn memory(location: &str, rest: &str) -> Result<Location, Error> {
+    let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let root = Path::parse(path).map_err(|error| Error::InvalidLocation {
+        location: location.to_string(),
+        reason: error.to_string(),
+    })?;
+    let mut stores = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+    let store = stores.entry(name.to_string()).or_default().clone();
+    let url =
+        if root.as_ref().is_empty() { format!("memory:{name}") } else { format!("memory:{name}/{root}") };
+    Ok(Location { store, root, url, is_local: false })
+}
+
+fn local(location: &str, path: PathBuf) -> Result<Location, Error> {
+    let invalid = |reason: String| Error::InvalidLocation { location: location.to_string(), reason };
+    let absolute = std::path::absolute(&path)
+        .map_err(|error| invalid(format!("the current directory cannot be found: {error}")))?;
+    let mut clean = PathBuf::new();
+    for part in absolute.components() {
+        match part {
+            Component::ParentDir => drop(clean.pop()),
+            part => clean.push(part),
+        }
+    }
+    let url = clean.to_str().ok_or_else(|| invalid("it is not valid UTF-8".into()))?.to_string();
+    let root = if url == "/" {
+        Path::ROOT
+    } else {
+        Path::from_absolute_path(&clean).map_err(|error| invalid(error.to_string()))?
+    };
+    let store = Arc::new(LocalFileSystem::new().with_fsync(true));
+    Ok(Location { store, root, url, is_local: true })
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let (digits, tail) = rest.split_at_checked(2)?;
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        bytes.push((digit(digits[0])? * 16 + digit(digits[1])?) as u8);
+        rest = tail;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(location: &str) -> String {
+        let url = parse(location).unwrap().url;
+        assert_eq!(parse(&url).unwrap().url, url, "the absolute spelling must name itself");
+        url
+    }
+
+    #[test]
+    fn every_spelling_of_a_place_leads_to_one() {
+        for same in
+            ["/a/b c", "/a/b c/", "/a//x/../b c", "file:///a/b%20c", "file:/a/b c", "file://localhost/a/b c"]
+        {
+            assert_eq!(url(same), "/a/b c");
+        }
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(url("some/where"), here.join("some/where").to_str().unwrap());
+        assert_eq!(url("./100%"), here.join("100%").to_str().unwrap());
+        assert_eq!(url("a:b"), here.join("a:b").to_str().unwrap());
+        assert_eq!(url("/"), "/");
+        assert_eq!(url("memory:"), "memory:");
+        assert_eq!(url("memory://x/y/"), "memory:x/y");
+        assert_eq!(join(&url("memory:"), "y"), url("memory:/y"));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_with_its_reason() {
+        let check = |location: &str, words: &str| {
+            let error = parse(location).err().unwrap().to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        check("s3://bucket/x", "scheme 's3' is not supported; use a path, 'file:///path'");
+        check("hdfs://namenode/x", "scheme 'hdfs' is not supported");
+        check("", "it is empty");
+        check("file://host/x", "needs an absolute path");
+        check("file:///a%2", "percent");
+    }
+}
