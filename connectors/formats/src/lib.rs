@@ -1,1 +1,31 @@
-//! Text, CSV and JSON formats for hurtig
+//! Text, CSV and JSON formats for hurtig: bytes to records and back, without any I/O.
+//!
+//! A [`DecodeFormat`] makes a [`Decoder`] per file, which turns whole blocks of bytes into many records at a time; an
+//! [`EncodeFormat`] makes an [`Encoder`] per file. [`TextLines`], [`Csv`] and [`JsonLines`] are both. What happens to
+//! input that does not parse is an [`OnError`] policy: [`Fail`], [`Skip`] or [`SideOutput`].
+//!
+//! # Invariants
+//! * A decoder sees only whole records: what is cut off at the end of a block comes again with the next block.
+//! * A decoder never stops for good at a malformed record: it says where the record lies and goes on behind it.
+//! * Nothing here knows files; connectors add the name and the line.
+//!
+//! # Decisions
+//! * 2026-11: own CSV decoder instead of the csv crate's reader: it borrows fields from the block instead of copying
+//!   them and hands a struct its columns in the struct's order instead of matching names for every record.
+//! * 2026-11: policies are types, not values of one enum: with [`SideOutput`] the stream's record type changes.
+
+mod csv;
+mod decode;
+mod encode;
+mod error;
+mod json;
+mod on_error;
+mod text;
+
+pub use crate::csv::Csv;
+pub use decode::{Block, DecodeFormat, Decoded, Decoder, Malformed, Stop};
+pub use encode::{EncodeFormat, Encoder};
+pub use error::{Error, ErrorKind};
+pub use json::JsonLines;
+pub use on_error::{BadLine, Fail, OnError, SideOutput, Skip};
+pub use text::TextLines;
