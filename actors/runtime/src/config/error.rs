@@ -11,7 +11,7 @@ use super::Origin;
 #[non_exhaustive]
 pub enum ConfigError {
     /// No key has this name.
-    #[error("unknown key '{key}' {origin}{}: `hurtig config` lists all keys", suggest(.suggestion))]
+    #[error("{}{} (`hurtig config` lists all keys)", unknown(key, origin), suggest(suggestion))]
     UnknownKey {
         /// The name as written.
         key: String,
@@ -88,6 +88,15 @@ pub enum ConfigError {
     },
 }
 
+fn unknown(key: &str, origin: &Origin) -> String {
+    match origin {
+        Origin::Variable(name) => format!("environment variable {name} belongs to no key"),
+        Origin::Default | Origin::File(_) | Origin::Flag(_) | Origin::Program => {
+            format!("unknown key '{key}' {origin}")
+        }
+    }
+}
+
 fn suggest(suggestion: &Option<String>) -> String {
-    suggestion.as_ref().map(|name| format!(", did you mean '{name}'?")).unwrap_or_default()
+    suggestion.as_ref().map(|name| format!(": did you mean '{name}'?")).unwrap_or_default()
 }

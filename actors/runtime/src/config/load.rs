@@ -355,23 +355,23 @@ mod tests {
         };
         check(
             Config::builder().flag("checkpoint.intervall=1s").build(),
-            "unknown key 'checkpoint.intervall' in flag -D, did you mean 'checkpoint.interval'?: `hurtig config`",
+            "unknown key 'checkpoint.intervall' in flag -D: did you mean 'checkpoint.interval'? (`hurtig config`",
         );
         check(
             Config::builder().flag("batch_size=7").build(),
-            "unknown key 'batch_size' in flag -D, did you mean 'execution.batch-size'?",
+            "unknown key 'batch_size' in flag -D: did you mean 'execution.batch-size'?",
         );
         check(
             Config::builder().variables(variables(&[("HURTIG_PARALELISM_DEFAULT", "2")])).build(),
-            "unknown key 'HURTIG_PARALELISM_DEFAULT' in environment variable HURTIG_PARALELISM_DEFAULT, did you mean 'HURTIG_PARALLELISM_DEFAULT'?",
+            "environment variable HURTIG_PARALELISM_DEFAULT belongs to no key: did you mean 'HURTIG_PARALLELISM_DEFAULT'?",
         );
         check(
             Config::builder().flag("colour=red").build(),
-            "unknown key 'colour' in flag -D: `hurtig config`",
+            "unknown key 'colour' in flag -D (`hurtig config`",
         );
         let text = from_file("chekpoint:\n  interval: 1s\n").unwrap_err().to_string();
         assert!(text.contains("'chekpoint.interval' in file"), "{text}");
-        assert!(text.contains("hurtig.yaml, did you mean 'checkpoint.interval'?"), "{text}");
+        assert!(text.contains("hurtig.yaml: did you mean 'checkpoint.interval'?"), "{text}");
     }
 
     #[test]
