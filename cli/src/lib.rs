@@ -1,1 +1,97 @@
-//! The hurtig command
+//! The `hurtig` command: runs programs, lists configuration keys, shows the demo.
+//!
+//! Each verb is a module with its arguments and one `run` function, and an arm of [`main_with_args`].
+
+mod config;
+mod demo;
+mod failure;
+mod run;
+mod table;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    success
+  1    the job failed
+  2    wrong flags or configuration
+  126  the program exists but cannot be executed
+  127  the program does not exist
+A program started by `run` ends with the exit code of its own.";
+
+/// Runs stream processing programs.
+#[derive(Debug, Parser)]
+#[command(name = "hurtig", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Run(run::Args),
+    Demo(demo::Args),
+    Config(config::Args),
+    /// Print the completion script of a shell
+    ///
+    /// For bash: `hurtig completions bash > ~/.local/share/bash-completion/completions/hurtig`
+    Completions {
+        /// Shell to complete in
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command line, the name of the command first.
+pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let (own, programs) = run::split_program_args(args);
+    let cli = match Cli::try_parse_from(own) {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // nobody is left to tell if the terminal is gone
+            let _ = usage.print();
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+        }
+    };
+    let outcome = match cli.command {
+        Verb::Run(args) => run::run(args, programs),
+        Verb::Demo(args) => demo::run(args, programs),
+        Verb::Config(args) => config::run(args, &mut std::io::stdout().lock()),
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "hurtig", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    failure::exit_code(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_documents_verbs_and_exit_codes() {
+        let help = Cli::command().render_long_help().to_string();
+        for word in ["run", "demo", "config", "completions", "--version", "126"] {
+            assert!(help.contains(word), "{word} is missing in\n{help}");
+        }
+    }
+
+    #[test]
+    fn completions_know_the_verbs_in_every_shell() {
+        use clap::ValueEnum;
+        for shell in clap_complete::Shell::value_variants() {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "hurtig", &mut script);
+            assert!(String::from_utf8(script).unwrap().contains("completions"), "{shell}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The `hurtig` binary: see the library of this crate.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hurtig_cli::main_with_args(std::env::args_os())
+}
