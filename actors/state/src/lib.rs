@@ -25,6 +25,7 @@ pub mod restore;
 pub mod snapshot_file;
 pub mod store;
 
+mod directory;
 mod envelope;
 mod location;
 

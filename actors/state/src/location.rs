@@ -1,7 +1,7 @@
 //! From a location as users write it to an object store and a path in it.
 
+use crate::directory::Directory;
 use crate::error::Error;
-use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -9,21 +9,11 @@ use std::collections::HashMap;
 use std::path::{Component, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// A place in an object store.
-pub(crate) struct Location {
-    pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) root: Path,
-    /// The place in its one absolute spelling.
-    pub(crate) url: String,
-    /// Whether it is a directory of this machine.
-    pub(crate) is_local: bool,
-}
-
 /// Memory stores by name: every opening of a name must see the same files, as with any other store.
 static MEMORY: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
 
 /// Understands paths, `file:` and `memory:`.
-pub(crate) fn parse(location: &str) -> Result<Location, Error> {
+pub(crate) fn parse(location: &str) -> Result<Directory, Error> {
     let invalid =
         |reason: &str| Error::InvalidLocation { location: location.to_string(), reason: reason.to_string() };
     if location.trim().is_empty() {
@@ -49,12 +39,7 @@ pub(crate) fn parse(location: &str) -> Result<Location, Error> {
     local(location, PathBuf::from(location))
 }
 
-/// A place below another one, in its absolute spelling.
-pub(crate) fn join(url: &str, below: &str) -> String {
-    format!("{}/{below}", url.trim_end_matches('/'))
-}
-
-fn memory(location: &str, rest: &str) -> Result<Location, Error> {
+fn memory(location: &str, rest: &str) -> Result<Directory, Error> {
     let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
     let root = Path::parse(path).map_err(|error| Error::InvalidLocation {
         location: location.to_string(),
@@ -64,10 +49,10 @@ fn memory(location: &str, rest: &str) -> Result<Location, Error> {
     let store = stores.entry(name.to_string()).or_default().clone();
     let url =
         if root.as_ref().is_empty() { format!("memory:{name}") } else { format!("memory:{name}/{root}") };
-    Ok(Location { store, root, url, is_local: false })
+    Ok(Directory { store, root, url, is_local: false })
 }
 
-fn local(location: &str, path: PathBuf) -> Result<Location, Error> {
+fn local(location: &str, path: PathBuf) -> Result<Directory, Error> {
     let invalid = |reason: String| Error::InvalidLocation { location: location.to_string(), reason };
     let absolute = std::path::absolute(&path)
         .map_err(|error| invalid(format!("the current directory cannot be found: {error}")))?;
@@ -85,7 +70,7 @@ fn local(location: &str, path: PathBuf) -> Result<Location, Error> {
         Path::from_absolute_path(&clean).map_err(|error| invalid(error.to_string()))?
     };
     let store = Arc::new(LocalFileSystem::new().with_fsync(true));
-    Ok(Location { store, root, url, is_local: true })
+    Ok(Directory { store, root, url, is_local: true })
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
@@ -108,6 +93,7 @@ fn percent_decoded(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::directory::join;
 
     fn url(location: &str) -> String {
         let url = parse(location).unwrap().url;

@@ -8,11 +8,13 @@
 //! | limit | |
 //! |---|---|
 //! | file, before compression as well as after | 1 GiB |
-//! | snapshot handle | a relative path below the directory of the `_metadata` file; `..` is refused |
+//! | snapshot file | lies directly beside `_metadata`; its name has letters, digits, `-`, `_` and `.` only |
+//! | operators | every uid once, with as many subtasks as its parallelism |
 //!
 //! The job's id, the checkpoint's number and the uids of the operators are what a restore goes by; times and sizes
 //! are for people.
 
+use crate::directory::is_file_name;
 use crate::envelope::{self, Format};
 use crate::error::Error;
 use crate::snapshot_file::SnapshotHandle;
@@ -22,6 +24,7 @@ use hurtig_dataflow::graph::OperatorId;
 use hurtig_dataflow::ids::{CheckpointId, JobId};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use std::collections::HashSet;
 
 /// Version of the metadata format written, and the newest one read.
 pub const METADATA_VERSION: u16 = 1;
@@ -104,6 +107,45 @@ impl CheckpointMetadata {
     pub fn operators(&self) -> impl Iterator<Item = &OperatorId> {
         self.vertices.iter().flat_map(|vertex| &vertex.operators)
     }
+
+    /// Bytes that are worth a thread of their own when there are many.
+    pub(crate) fn estimated_bytes(&self) -> usize {
+        let of_subtask = |subtask: &SubtaskMetadata| {
+            let inline = match &subtask.snapshot {
+                SnapshotHandle::Inline(bytes) => bytes.len(),
+                SnapshotHandle::File { path, .. } => path.len(),
+            };
+            let committables = subtask.committables.iter().flat_map(|(_, items)| items);
+            inline + committables.map(|item| item.len()).sum::<usize>()
+        };
+        self.vertices.iter().flat_map(|vertex| &vertex.subtasks).map(of_subtask).sum::<usize>()
+            + self.sources.iter().map(|source| source.bytes.len()).sum::<usize>()
+    }
+
+    /// What no sound checkpoint has, whether written or read: restoring it would lose or double state.
+    fn check(&self) -> Result<(), String> {
+        let mut uids = HashSet::new();
+        for operator in self.operators() {
+            if !uids.insert(&operator.uid) {
+                return Err(format!("it has two operators with uid '{}'", operator.uid));
+            }
+        }
+        for (vertex, metadata) in self.vertices.iter().enumerate() {
+            let subtasks = metadata.subtasks.len();
+            if let Some(odd) = metadata.operators.iter().find(|operator| operator.parallelism != subtasks) {
+                let parallelism = odd.parallelism;
+                return Err(format!("it has {subtasks} of the {parallelism} subtasks of vertex {vertex}"));
+            }
+            for subtask in &metadata.subtasks {
+                if let SnapshotHandle::File { path, .. } = &subtask.snapshot
+                    && !is_file_name(path)
+                {
+                    return Err(format!("it names '{path}', which is not a file in its directory"));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn written_version() -> u16 {
@@ -111,26 +153,15 @@ fn written_version() -> u16 {
 }
 
 pub(crate) fn encode(metadata: &CheckpointMetadata) -> Result<Vec<Bytes>, Error> {
+    if let Err(reason) = metadata.check() {
+        return Err(Error::Internal { action: "publish", what: FORMAT.what, source: reason.into() });
+    }
     envelope::encode(&FORMAT, metadata)
 }
 
 pub(crate) fn decode(file: &[u8], path: &str) -> Result<CheckpointMetadata, Error> {
     let (mut metadata, version) = envelope::decode::<CheckpointMetadata>(&FORMAT, file, path)?;
     metadata.version = version;
-    for subtask in metadata.vertices.iter().flat_map(|vertex| &vertex.subtasks) {
-        if let SnapshotHandle::File { path: file, .. } = &subtask.snapshot
-            && !is_inside(file)
-        {
-            return Err(Error::corrupt(
-                path,
-                format!("it names '{file}', which is not inside its directory"),
-            ));
-        }
-    }
+    metadata.check().map_err(|reason| Error::corrupt(path, reason))?;
     Ok(metadata)
-}
-
-/// Whether a relative path stays below where it starts.
-pub(crate) fn is_inside(path: &str) -> bool {
-    path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }

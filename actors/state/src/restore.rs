@@ -2,10 +2,11 @@
 //!
 //! Operators are found again by uid, wherever the program now chains them.
 
+use crate::directory::PARALLEL_REQUESTS;
 use crate::error::Error;
 use crate::metadata::{CheckpointMetadata, VertexMetadata};
 use crate::snapshot_file::SnapshotHandle;
-use crate::store::{CheckpointStore, PARALLEL_REQUESTS};
+use crate::store::CheckpointStore;
 use futures::{StreamExt, TryStreamExt, stream};
 use hurtig_dataflow::graph::OperatorId;
 use hurtig_dataflow::key::KEY_HASH_VERSION;
@@ -41,16 +42,10 @@ impl RestorePlan {
                 program: KEY_HASH_VERSION,
             });
         }
-        let missing_from =
-            |operators: &mut dyn Iterator<Item = &OperatorId>, uids: HashSet<&str>| -> Vec<OperatorId> {
-                operators.filter(|operator| !uids.contains(operator.uid.as_str())).cloned().collect()
-            };
-        let of_program: HashSet<&str> =
-            vertices.iter().flatten().map(|operator| operator.uid.as_str()).collect();
-        let of_checkpoint: HashSet<&str> =
-            checkpoint.operators().map(|operator| operator.uid.as_str()).collect();
-        let dropped = missing_from(&mut checkpoint.operators(), of_program);
-        let fresh = missing_from(&mut vertices.iter().flatten(), of_checkpoint.clone());
+        let of_program = uids(vertices.iter().flatten());
+        let of_checkpoint = uids(checkpoint.operators());
+        let dropped = without(checkpoint.operators(), &of_program);
+        let fresh = without(vertices.iter().flatten(), &of_checkpoint);
         if !dropped.is_empty() && !allow_non_restored {
             return Err(if dropped.len() == checkpoint.operators().count() {
                 let program = listed(vertices.iter().flatten());
@@ -128,6 +123,14 @@ impl RestorePlan {
             })
             .collect()
     }
+}
+
+fn uids<'a>(operators: impl Iterator<Item = &'a OperatorId>) -> HashSet<&'a str> {
+    operators.map(|operator| operator.uid.as_str()).collect()
+}
+
+fn without<'a>(operators: impl Iterator<Item = &'a OperatorId>, uids: &HashSet<&str>) -> Vec<OperatorId> {
+    operators.filter(|operator| !uids.contains(operator.uid.as_str())).cloned().collect()
 }
 
 /// Whether a snapshot has the operators of its vertex, in their order.

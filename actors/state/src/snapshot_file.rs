@@ -55,7 +55,7 @@ pub enum SnapshotHandle {
     Inline(ByteBuf),
     /// In a file.
     File {
-        /// Path relative to the directory of the checkpoint, so that the directory can be moved.
+        /// Name within the directory of the checkpoint, so that the directory can be moved.
         path: String,
         /// Length of the file.
         bytes: u64,

@@ -9,8 +9,9 @@
 //! The attempt in the name keeps a late subtask of a former attempt from writing over a file of this one. The store
 //! keeps no state of its own, and never tries again by itself: [`Error::kind`] says when the caller should.
 
+use crate::directory::{Directory, PARALLEL_REQUESTS, is_file_name, join, off_the_loop};
 use crate::error::{Error, ErrorKind};
-use crate::location::{self, Location, join};
+use crate::location;
 use crate::metadata::{self, CheckpointMetadata};
 use crate::snapshot_file::{self, INLINE_BYTES, SnapshotHandle};
 use bytes::Bytes;
@@ -19,19 +20,13 @@ use hurtig_dataflow::error::describe;
 use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
 use hurtig_dataflow::snapshot::{OperatorSnapshot, SubtaskSnapshot};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_store::{ObjectStore, PutMode};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Name of the file that makes a directory a checkpoint.
 pub const METADATA_FILE: &str = "_metadata";
-
-/// Most requests to the store that one call has under way.
-pub(crate) const PARALLEL_REQUESTS: usize = 16;
-
-/// State up to this size is packed and unpacked where the caller runs; more goes to a blocking thread.
-const IN_PLACE_BYTES: usize = 64 * 1024;
 
 /// Where the parts of one checkpoint or savepoint go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,10 +59,7 @@ impl SnapshotDir {
 /// ```
 #[derive(Clone, Debug)]
 pub struct CheckpointStore {
-    store: Arc<dyn ObjectStore>,
-    root: Path,
-    url: String,
-    is_local: bool,
+    root: Directory,
 }
 
 impl CheckpointStore {
@@ -80,18 +72,17 @@ impl CheckpointStore {
     /// # Errors
     /// An unsupported scheme, or a path that cannot be used.
     pub fn open(location: &str) -> Result<Self, Error> {
-        let Location { store, root, url, is_local } = location::parse(location)?;
-        Ok(CheckpointStore { store, root, url, is_local })
+        Ok(CheckpointStore { root: location::parse(location)? })
     }
 
     /// A directory of a given store, for stores that no location names, such as one with faults.
     pub fn with_store(store: Arc<dyn ObjectStore>, root: Path, location: &str) -> Self {
-        CheckpointStore { store, root, url: location.to_string(), is_local: false }
+        CheckpointStore { root: Directory { store, root, url: location.to_string(), is_local: false } }
     }
 
     /// The location in its absolute spelling.
     pub fn location(&self) -> &str {
-        &self.url
+        &self.root.url
     }
 
     /// Absolute location of a checkpoint's or savepoint's directory.
@@ -99,7 +90,7 @@ impl CheckpointStore {
     /// # Errors
     /// The savepoint's target cannot be used.
     pub fn directory(&self, job: JobId, dir: &SnapshotDir) -> Result<String, Error> {
-        Ok(self.dir(job, dir)?.url)
+        Ok(self.snapshot_dir(job, dir)?.url)
     }
 
     /// Writes one subtask's snapshot; a small one is handed back inside the handle instead.
@@ -114,20 +105,17 @@ impl CheckpointStore {
         attempt: Attempt,
         snapshot: SubtaskSnapshot,
     ) -> Result<SnapshotHandle, Error> {
+        let directory = self.snapshot_dir(job, dir)?;
         let estimate = snapshot.operators.iter().map(operator_bytes).sum();
-        let chunks = off_the_loop(estimate, snapshot_file::FORMAT.what, move || {
-            let chunks = snapshot_file::encode(&snapshot);
-            drop(snapshot);
-            chunks
-        })
-        .await?;
+        let work = move || snapshot_file::encode(&snapshot);
+        let chunks = off_the_loop(estimate, "serialise", snapshot_file::FORMAT.what, work).await?;
         let bytes: usize = chunks.iter().map(Bytes::len).sum();
         if bytes < INLINE_BYTES {
             return Ok(SnapshotHandle::Inline(chunks.concat().into()));
         }
-        let name = format!("v{}-s{}-a{}.state", subtask.vertex, subtask.index, attempt.0);
-        self.dir(job, dir)?.put(&name, chunks, PutMode::Overwrite).await?;
-        Ok(SnapshotHandle::File { path: name, bytes: bytes as u64 })
+        let path = format!("v{}-s{}-a{}.state", subtask.vertex, subtask.index, attempt.0);
+        directory.put(&path, chunks, PutMode::Overwrite).await?;
+        Ok(SnapshotHandle::File { path, bytes: bytes as u64 })
     }
 
     /// Reads one subtask's snapshot. `base` is the checkpoint's [`location`](CheckpointMetadata::location).
@@ -137,15 +125,14 @@ impl CheckpointStore {
     pub async fn read_snapshot(&self, base: &str, handle: &SnapshotHandle) -> Result<SubtaskSnapshot, Error> {
         let (file, path) = match handle {
             SnapshotHandle::Inline(bytes) => {
-                (Bytes::copy_from_slice(bytes), join(base, &format!("{METADATA_FILE} (inline snapshot)")))
+                (Bytes::copy_from_slice(bytes), format!("{} (inline snapshot)", join(base, METADATA_FILE)))
             }
             SnapshotHandle::File { path, bytes } => {
-                if !metadata::is_inside(path) {
+                if !is_file_name(path) {
                     return Err(Error::corrupt(base, format!("it names '{path}', which is not inside it")));
                 }
-                let dir = self.at(base)?;
-                let file = dir.get(path, snapshot_file::FORMAT.limit_bytes).await?;
-                let path = join(&dir.url, path);
+                let file = self.root.at(base)?.get(path, snapshot_file::FORMAT.limit_bytes).await?;
+                let path = join(base, path);
                 if file.len() as u64 != *bytes {
                     let reason = format!("it has {} bytes instead of {bytes}", file.len());
                     return Err(Error::Corrupt { path, reason });
@@ -153,8 +140,8 @@ impl CheckpointStore {
                 (file, path)
             }
         };
-        let what = snapshot_file::FORMAT.what;
-        off_the_loop(file.len(), what, move || snapshot_file::decode(&file, &path)).await
+        let work = move || snapshot_file::decode(&file, &path);
+        off_the_loop(handle.stored_bytes() as usize, "read", snapshot_file::FORMAT.what, work).await
     }
 
     /// Publishes a completed checkpoint by writing its metadata file, whole or not at all, and returns the absolute
@@ -164,27 +151,28 @@ impl CheckpointStore {
     /// else to this store's own place for it.
     ///
     /// # Errors
-    /// The store failed, or a different checkpoint is published there already.
+    /// The store failed, a different checkpoint is published there already, or the metadata contradicts itself.
     pub async fn publish(&self, metadata: &CheckpointMetadata) -> Result<String, Error> {
-        let dir = match metadata.location.as_str() {
-            "" if metadata.savepoint => self.below(&savepoint_name(metadata.job, metadata.checkpoint)),
-            "" => self.below(&checkpoint_name(metadata.job, metadata.checkpoint)),
-            location => self.at(location)?,
+        let directory = match metadata.location.as_str() {
+            "" if metadata.savepoint => self.root.below(&savepoint_name(metadata.job, metadata.checkpoint)),
+            "" => self.root.below(&checkpoint_name(metadata.job, metadata.checkpoint)),
+            location => self.root.at(location)?,
         };
         let copy = metadata.clone();
-        let what = metadata::FORMAT.what;
-        let chunks = off_the_loop(usize::MAX, what, move || metadata::encode(&copy)).await?;
-        let file = chunks.concat();
-        match dir.put(METADATA_FILE, chunks, PutMode::Create).await {
+        let work = move || metadata::encode(&copy);
+        let chunks =
+            off_the_loop(metadata.estimated_bytes(), "serialise", metadata::FORMAT.what, work).await?;
+        match directory.put(METADATA_FILE, chunks.clone(), PutMode::Create).await {
             Err(Error::Conflict { path }) => {
                 // A first try may have succeeded although its answer was lost.
-                if dir.get(METADATA_FILE, metadata::FORMAT.limit_bytes).await? != file {
+                let published = directory.get(METADATA_FILE, metadata::FORMAT.limit_bytes).await?;
+                if published != chunks.concat() {
                     return Err(Error::Conflict { path });
                 }
             }
             result => result?,
         }
-        Ok(dir.url)
+        Ok(directory.url)
     }
 
     /// Reads a checkpoint or savepoint from the location of its directory or of its metadata file.
@@ -193,15 +181,14 @@ impl CheckpointStore {
     /// There is none, it is damaged, or of a newer version; the store failed.
     pub async fn load(location: &str) -> Result<(CheckpointStore, CheckpointMetadata), Error> {
         let trimmed = location.trim_end_matches('/');
-        let dir = match trimmed.strip_suffix(METADATA_FILE) {
-            Some(dir) if dir.ends_with('/') || dir.is_empty() => {
-                Self::open(if dir.is_empty() { "." } else { dir })?
-            }
-            _ => Self::open(location)?,
+        let root = match trimmed.strip_suffix(METADATA_FILE) {
+            Some("") => location::parse(".")?,
+            Some(directory) if directory.ends_with('/') => location::parse(directory)?,
+            _ => location::parse(location)?,
         };
-        match dir.read_metadata().await {
-            Ok(metadata) => Ok((dir, metadata)),
-            Err(Error::NotFound { path, .. }) => Err(Error::NotFound { path, remedy: dir.advice().await }),
+        match read_metadata(&root).await {
+            Ok(metadata) => Ok((CheckpointStore { root }, metadata)),
+            Err(Error::NotFound { path, .. }) => Err(Error::NotFound { path, remedy: advice(&root).await }),
             Err(error) => Err(error),
         }
     }
@@ -214,22 +201,19 @@ impl CheckpointStore {
     pub async fn list(&self, job: JobId) -> Result<Vec<CheckpointMetadata>, Error> {
         let mut ids = self.checkpoint_ids(job).await?;
         ids.sort_unstable_by(|a, b| b.cmp(a));
-        let read = ids.into_iter().map(|id| {
-            let dir = self.below(&checkpoint_name(job, id));
+        let reads = ids.into_iter().map(|id| {
+            let directory = self.root.below(&checkpoint_name(job, id));
             async move {
-                match dir.read_complete(job, id).await {
-                    Ok(metadata) => Ok(metadata),
-                    Err(error) if error.kind() == ErrorKind::Retry || error.kind() == ErrorKind::Config => {
-                        Err(error)
-                    }
-                    Err(error) => {
+                match read_complete(&directory, job, id).await {
+                    Err(error) if !matches!(error.kind(), ErrorKind::Retry | ErrorKind::Config) => {
                         tracing::warn!(%job, checkpoint = id, "checkpoint is left out: {}", describe(&error));
                         Ok(None)
                     }
+                    result => result,
                 }
             }
         });
-        let found: Vec<_> = stream::iter(read).buffered(PARALLEL_REQUESTS).try_collect().await?;
+        let found: Vec<_> = stream::iter(reads).buffered(PARALLEL_REQUESTS).try_collect().await?;
         Ok(found.into_iter().flatten().collect())
     }
 
@@ -239,18 +223,17 @@ impl CheckpointStore {
     /// It is a savepoint, or a copy at another place: those are the user's. The store failed; the call may be
     /// repeated.
     pub async fn delete(&self, checkpoint: &CheckpointMetadata) -> Result<(), Error> {
-        let dir = self.below(&checkpoint_name(checkpoint.job, checkpoint.checkpoint));
-        let location = &checkpoint.location;
-        if checkpoint.savepoint {
-            let reason = "savepoints belong to the user";
-            return Err(Error::NotOurs { location: location.clone(), reason });
+        let directory = self.root.below(&checkpoint_name(checkpoint.job, checkpoint.checkpoint));
+        let is_elsewhere = !checkpoint.location.is_empty() && checkpoint.location != directory.url;
+        if checkpoint.savepoint || is_elsewhere {
+            let reason = match checkpoint.savepoint {
+                true => "savepoints belong to the user",
+                false => "it does not lie where this job keeps its checkpoints",
+            };
+            return Err(Error::NotOurs { location: checkpoint.location.clone(), reason });
         }
-        if !location.is_empty() && *location != dir.url {
-            let reason = "it does not lie where this job keeps its checkpoints";
-            return Err(Error::NotOurs { location: location.clone(), reason });
-        }
-        dir.remove_file(&dir.root.clone().join(METADATA_FILE)).await?;
-        dir.remove_all().await
+        directory.remove_file(METADATA_FILE).await?;
+        directory.remove_all().await
     }
 
     /// Deletes what a job left of checkpoints that were never published. Published ones stay. To be called when
@@ -260,193 +243,79 @@ impl CheckpointStore {
     /// The store failed; the call may be repeated.
     pub async fn delete_job(&self, job: JobId) -> Result<(), Error> {
         for id in self.checkpoint_ids(job).await? {
-            let dir = self.below(&checkpoint_name(job, id));
-            if !dir.has(METADATA_FILE).await? {
-                dir.remove_all().await?;
+            let directory = self.root.below(&checkpoint_name(job, id));
+            if !directory.has(METADATA_FILE).await? {
+                directory.remove_all().await?;
             }
         }
-        if self.is_local {
-            // Fails while checkpoints remain in it, as it should.
-            let path = join(&self.url, &job.to_string());
-            let _ = off_the_loop(usize::MAX, "directory", move || {
-                std::fs::remove_dir(&path).map_err(|error| Error::of_io("delete", path, &error))
-            })
-            .await;
-        }
+        self.root.below(&job.to_string()).remove_if_empty().await;
         Ok(())
     }
 
-    fn below(&self, path: &str) -> CheckpointStore {
-        let mut below = self.clone();
-        below.root.extend(path.split('/').filter(|part| !part.is_empty()));
-        below.url = join(&self.url, path);
-        below
-    }
-
-    /// A location as a directory of this store if it lies in it, else of its own.
-    fn at(&self, location: &str) -> Result<CheckpointStore, Error> {
-        match location.strip_prefix(self.url.trim_end_matches('/')) {
-            Some("") => Ok(self.clone()),
-            Some(rest) if rest.strip_prefix('/').is_some_and(metadata::is_inside) => {
-                Ok(self.below(&rest[1..]))
-            }
-            _ => Self::open(location),
-        }
-    }
-
-    fn dir(&self, job: JobId, dir: &SnapshotDir) -> Result<CheckpointStore, Error> {
+    fn snapshot_dir(&self, job: JobId, dir: &SnapshotDir) -> Result<Directory, Error> {
         match &dir.savepoint {
-            None => Ok(self.below(&checkpoint_name(job, dir.checkpoint))),
-            Some(target) => Ok(self.at(target)?.below(&savepoint_name(job, dir.checkpoint))),
+            None => Ok(self.root.below(&checkpoint_name(job, dir.checkpoint))),
+            Some(target) => Ok(self.root.at(target)?.below(&savepoint_name(job, dir.checkpoint))),
         }
-    }
-
-    async fn put(&self, name: &str, chunks: Vec<Bytes>, mode: PutMode) -> Result<(), Error> {
-        let path = join(&self.url, name);
-        let payload: PutPayload = chunks.into_iter().collect();
-        match self.store.put_opts(&self.root.clone().join(name), payload, mode.into()).await {
-            Ok(_) => Ok(()),
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                Err(Error::Conflict { path })
-            }
-            Err(error) => Err(Error::of_store("write", &path, error)),
-        }
-    }
-
-    async fn get(&self, name: &str, limit_bytes: u64) -> Result<Bytes, Error> {
-        let path = join(&self.url, name);
-        let mut object = self.root.clone();
-        object.extend(name.split('/'));
-        let found = self.store.get(&object).await.map_err(|error| Error::of_store("read", &path, error))?;
-        if found.meta.size > limit_bytes {
-            return Err(Error::corrupt(&path, "it is longer than any valid file"));
-        }
-        found.bytes().await.map_err(|error| Error::of_store("read", &path, error))
-    }
-
-    async fn has(&self, name: &str) -> Result<bool, Error> {
-        match self.store.head(&self.root.clone().join(name)).await {
-            Ok(_) => Ok(true),
-            Err(error) => match Error::of_store("read", &join(&self.url, name), error) {
-                Error::NotFound { .. } => Ok(false),
-                error => Err(error),
-            },
-        }
-    }
-
-    async fn read_metadata(&self) -> Result<CheckpointMetadata, Error> {
-        let file = self.get(METADATA_FILE, metadata::FORMAT.limit_bytes).await?;
-        let path = join(&self.url, METADATA_FILE);
-        let what = metadata::FORMAT.what;
-        let mut metadata = off_the_loop(file.len(), what, move || metadata::decode(&file, &path)).await?;
-        metadata.location = self.url.clone();
-        Ok(metadata)
-    }
-
-    /// Reads the metadata and checks that the files it names are there in full; `None` if it was never published.
-    async fn read_complete(
-        &self,
-        job: JobId,
-        checkpoint: CheckpointId,
-    ) -> Result<Option<CheckpointMetadata>, Error> {
-        let metadata = match self.read_metadata().await {
-            Err(Error::NotFound { .. }) => return Ok(None),
-            result => result?,
-        };
-        if (metadata.job, metadata.checkpoint) != (job, checkpoint) {
-            let reason = format!("it is checkpoint {} of job {}", metadata.checkpoint, metadata.job);
-            return Err(Error::corrupt(&self.url, reason));
-        }
-        let objects: Vec<_> = self
-            .store
-            .list(Some(&self.root))
-            .try_collect()
-            .await
-            .map_err(|error| Error::of_store("list", &self.url, error))?;
-        let sizes: HashMap<Path, u64> =
-            objects.into_iter().map(|object| (object.location, object.size)).collect();
-        for subtask in metadata.vertices.iter().flat_map(|vertex| &vertex.subtasks) {
-            if let SnapshotHandle::File { path, bytes } = &subtask.snapshot {
-                let mut object = self.root.clone();
-                object.extend(path.split('/'));
-                let reason = match sizes.get(&object) {
-                    Some(size) if size == bytes => continue,
-                    Some(size) => format!("it has {size} bytes instead of {bytes}"),
-                    None => "it is missing".to_string(),
-                };
-                return Err(Error::corrupt(&join(&self.url, path), reason));
-            }
-        }
-        Ok(Some(metadata))
     }
 
     async fn checkpoint_ids(&self, job: JobId) -> Result<Vec<CheckpointId>, Error> {
-        let dir = self.below(&job.to_string());
-        let names = dir.directories().await?;
+        let names = self.root.below(&job.to_string()).directories().await?;
         Ok(names.iter().filter_map(|name| name.strip_prefix("chk-")?.parse().ok()).collect())
     }
+}
 
-    async fn directories(&self) -> Result<Vec<String>, Error> {
-        match self.store.list_with_delimiter(Some(&self.root)).await {
-            Ok(found) => Ok(found
-                .common_prefixes
-                .iter()
-                .filter_map(|path| Some(path.filename()?.to_string()))
-                .collect()),
-            Err(error) => match Error::of_store("list", &self.url, error) {
-                Error::NotFound { .. } => Ok(Vec::new()),
-                error => Err(error),
-            },
-        }
+async fn read_metadata(directory: &Directory) -> Result<CheckpointMetadata, Error> {
+    let file = directory.get(METADATA_FILE, metadata::FORMAT.limit_bytes).await?;
+    let path = join(&directory.url, METADATA_FILE);
+    let bytes = file.len();
+    let work = move || metadata::decode(&file, &path);
+    let mut metadata = off_the_loop(bytes, "read", metadata::FORMAT.what, work).await?;
+    metadata.location = directory.url.clone();
+    Ok(metadata)
+}
+
+/// Reads the metadata and checks that the files it names are there in full; `None` if it was never published.
+async fn read_complete(
+    directory: &Directory,
+    job: JobId,
+    checkpoint: CheckpointId,
+) -> Result<Option<CheckpointMetadata>, Error> {
+    let metadata = match read_metadata(directory).await {
+        Err(Error::NotFound { .. }) => return Ok(None),
+        result => result?,
+    };
+    if (metadata.job, metadata.checkpoint) != (job, checkpoint) {
+        let reason = format!("it is checkpoint {} of job {}", metadata.checkpoint, metadata.job);
+        return Err(Error::corrupt(&directory.url, reason));
     }
-
-    /// What to try instead of a directory that is no checkpoint.
-    async fn advice(&self) -> String {
-        let mut found = self.directories().await.unwrap_or_default();
-        found.retain(|name| name.starts_with("chk-") || name.starts_with("savepoint-"));
-        // Numbers of the same length sort as text does.
-        found.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
-        match found.last() {
-            Some(name) => {
-                format!("name one of the checkpoints below it, such as '{}'", join(&self.url, name))
-            }
-            None => "name the directory of a completed checkpoint or savepoint".to_string(),
-        }
-    }
-
-    async fn remove_file(&self, path: &Path) -> Result<(), Error> {
-        match self.store.delete(path).await {
-            Ok(()) => Ok(()),
-            Err(error) => match Error::of_store("delete", &join(&self.url, METADATA_FILE), error) {
-                Error::NotFound { .. } => Ok(()),
-                error => Err(error),
-            },
-        }
-    }
-
-    async fn remove_all(&self) -> Result<(), Error> {
-        if self.is_local {
-            // The store does not show files that a killed process was writing, and leaves directories behind.
-            let path = self.url.clone();
-            let removal = off_the_loop(usize::MAX, "directory", move || {
-                std::fs::remove_dir_all(&path).map_err(|error| Error::of_io("delete", path, &error))
-            });
-            return match removal.await {
-                Err(Error::NotFound { .. }) => Ok(()),
-                result => result,
+    let files = directory.files().await?;
+    let sizes: HashMap<&str, u64> =
+        files.iter().filter_map(|file| Some((file.location.filename()?, file.size))).collect();
+    for subtask in metadata.vertices.iter().flat_map(|vertex| &vertex.subtasks) {
+        if let SnapshotHandle::File { path, bytes } = &subtask.snapshot {
+            let reason = match sizes.get(path.as_str()) {
+                Some(size) if size == bytes => continue,
+                Some(size) => format!("it has {size} bytes instead of {bytes}"),
+                None => "it is missing".to_string(),
             };
+            return Err(Error::corrupt(&join(&directory.url, path), reason));
         }
-        let found: Vec<_> = self
-            .store
-            .list(Some(&self.root))
-            .try_collect()
-            .await
-            .map_err(|error| Error::of_store("list", &self.url, error))?;
-        let removals = found.into_iter().map(|object| {
-            let dir = self.clone();
-            async move { dir.remove_file(&object.location).await }
-        });
-        stream::iter(removals).buffer_unordered(PARALLEL_REQUESTS).try_collect().await
+    }
+    Ok(Some(metadata))
+}
+
+/// What to try instead of a directory that is no checkpoint.
+async fn advice(directory: &Directory) -> String {
+    let mut found = directory.directories().await.unwrap_or_default();
+    found.retain(|name| name.starts_with("chk-") || name.starts_with("savepoint-"));
+    // Numbers of the same length sort as text does.
+    found.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+    match found.last() {
+        Some(name) => {
+            format!("name one of the checkpoints below it, such as '{}'", join(&directory.url, name))
+        }
+        None => "name the directory of a completed checkpoint or savepoint".to_string(),
     }
 }
 
@@ -460,19 +329,4 @@ fn savepoint_name(job: JobId, checkpoint: CheckpointId) -> String {
 
 fn operator_bytes(operator: &OperatorSnapshot) -> usize {
     operator.bytes() + operator.committables.iter().map(|bytes| bytes.len()).sum::<usize>()
-}
-
-/// Runs work on bytes: little of it here and now, much of it on a thread that may block.
-async fn off_the_loop<T, F>(bytes: usize, what: &'static str, work: F) -> Result<T, Error>
-where
-    T: Send + 'static,
-    F: FnOnce() -> Result<T, Error> + Send + 'static,
-{
-    if bytes <= IN_PLACE_BYTES {
-        return work();
-    }
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::Internal { action: "process", what, source: error.into() }),
-    }
 }
