@@ -9,6 +9,7 @@ mod run;
 mod table;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -60,12 +61,16 @@ pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Run(args) => run::run(args, programs),
         Verb::Demo(args) => demo::run(args, programs),
         Verb::Config(args) => config::run(args, &mut std::io::stdout().lock()),
-        Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "hurtig", &mut std::io::stdout());
-            Ok(())
-        }
+        Verb::Completions { shell } => std::io::stdout().write_all(&completions(shell)).map_err(Into::into),
     };
     failure::exit_code(outcome)
+}
+
+/// The script as bytes: the generator panics if it cannot write, as into a closed pipe.
+fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "hurtig", &mut script);
+    script
 }
 
 #[cfg(test)]
@@ -89,9 +94,7 @@ mod tests {
     fn completions_know_the_verbs_in_every_shell() {
         use clap::ValueEnum;
         for shell in clap_complete::Shell::value_variants() {
-            let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "hurtig", &mut script);
-            assert!(String::from_utf8(script).unwrap().contains("completions"), "{shell}");
+            assert!(String::from_utf8(completions(*shell)).unwrap().contains("completions"), "{shell}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::failure::Failure;
 
-/// Run a program in this process group, with its job embedded in it
+/// Run a program; its job runs inside it
 ///
 /// FLAGS are those every program takes: `hurtig run PROGRAM --help` lists them.
 #[derive(Debug, clap::Args)]
