@@ -20,6 +20,9 @@ pub enum Error {
     /// A record does not parse and the policy is to fail.
     #[error("{0}; fix the line, or set on_error(Skip)")]
     BadLine(BadLine),
+    /// What precedes a file's records does not parse.
+    #[error("{0}; correct the head of the file")]
+    BadHead(BadLine),
     /// A record has no representation in a format.
     #[error("a record cannot be written as {format}: change its type, or choose another format")]
     Encode {
@@ -35,7 +38,7 @@ impl Error {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::BadLine(_) => ErrorKind::Input,
+            Error::BadLine(_) | Error::BadHead(_) => ErrorKind::Input,
             Error::Encode { .. } => ErrorKind::Program,
         }
     }
