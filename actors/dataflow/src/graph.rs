@@ -346,18 +346,15 @@ impl StreamGraph {
 }
 
 impl JobGraph {
-    /// All operators, in order.
-    pub fn operators(&self) -> Vec<OperatorId> {
-        self.vertices
-            .iter()
-            .flat_map(|vertex| {
-                vertex.chain.iter().map(|operator| OperatorId {
-                    uid: operator.uid.clone(),
-                    name: operator.name.clone(),
-                    parallelism: vertex.parallelism,
-                })
-            })
-            .collect()
+    /// The operators of a vertex, in chain order.
+    pub fn operators_of(&self, vertex: VertexId) -> Vec<OperatorId> {
+        let vertex = &self.vertices[vertex];
+        let id = |operator: &ChainedOperator| OperatorId {
+            uid: operator.uid.clone(),
+            name: operator.name.clone(),
+            parallelism: vertex.parallelism,
+        };
+        vertex.chain.iter().map(id).collect()
     }
 
     /// Slots the job needs: per sharing group as many as its largest parallelism.

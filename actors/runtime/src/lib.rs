@@ -1,3 +1,47 @@
-//! The actors of hurtig: JobManager, JobMaster, TaskManager, subtasks
+//! The actors of hurtig: JobManager, ResourceManager, JobMaster, TaskManager, Worker and Subtask, with the exchange of
+//! batches by credit and the checkpoints between them. The only crate that names the actor library.
+//!
+//! ```text
+//! root
+//! ├─ JobManager ─ JobMaster × job ─┬─ Coordinator          takes checkpoints
+//! │                                ├─ Enumerator × source  hands out splits
+//! │                                └─ SinkCommitter × sink publishes what sinks prepared
+//! └─ ResourceManager ─ TaskManager ─ Worker × job ─ Subtask × n
+//! ```
+//!
+//! # Invariants
+//! * A subtask's handler never waits; what it cannot do for want of credit it leaves in a queue.
+//! * A sender has no more batches on a channel than its receiver granted; control elements need no credit, and those
+//!   that could pile up are merged.
+//! * Messages carry their attempt; those of an older one have no effect.
+//! * A parent hears of every child's end and decides; nothing restarts by itself.
+//!
+//! # Decisions
+//! * 2026-11: control elements travel without credit: a watermark behind a full window would otherwise hold a barrier
+//!   back, and a queue merges the watermarks that wait in it.
+//! * 2026-11: an acknowledgement names everything a sink has prepared since the last complete checkpoint, so a failed
+//!   checkpoint loses nothing and a savepoint need not publish.
+//! * 2026-11: the end of a job is a checkpoint like any other, asked of subtasks that have ended.
 
+pub mod client;
+pub mod clock;
+pub mod cluster;
 pub mod config;
+pub mod execution;
+pub mod failure;
+pub mod fault;
+pub mod jobmanager;
+pub mod master;
+pub mod report;
+pub mod resource;
+pub mod status;
+pub mod subtask;
+pub mod taskmanager;
+pub mod tasks;
+pub mod worker;
+
+pub use client::{JobClient, JobError};
+pub use cluster::{Cluster, RunError};
+pub use config::Config;
+pub use report::JobStatus;
+pub use status::JobState;

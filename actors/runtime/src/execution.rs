@@ -1,0 +1,101 @@
+//! The execution graph: the job graph unrolled by parallelism, as plain data.
+
+use hurtig_dataflow::graph::{JobGraph, receivers};
+use hurtig_dataflow::ids::SubtaskId;
+use std::collections::BTreeMap;
+
+/// A channel as its receiver sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InputChannel {
+    /// Who sends.
+    pub from: SubtaskId,
+    /// Which of the sender's output channels this is.
+    pub output: usize,
+    /// Input of the receiver's first operator.
+    pub port: usize,
+}
+
+/// A channel as its sender sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputChannel {
+    /// Who receives.
+    pub to: SubtaskId,
+    /// Which of the receiver's input channels this is.
+    pub channel: usize,
+}
+
+/// Channels of one subtask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wiring {
+    /// Input channels.
+    pub inputs: Vec<InputChannel>,
+    /// Output channels, edge by edge in the order of the vertex's outputs.
+    pub outputs: Vec<OutputChannel>,
+    /// Number of output channels of each edge.
+    pub edges: Vec<usize>,
+}
+
+/// All subtasks of a job and their channels.
+pub struct ExecutionGraph {
+    /// The subtasks, vertex by vertex.
+    pub wiring: BTreeMap<SubtaskId, Wiring>,
+}
+
+impl ExecutionGraph {
+    /// Unrolls a job graph.
+    pub fn new(graph: &JobGraph) -> Self {
+        let mut wiring: BTreeMap<SubtaskId, Wiring> = BTreeMap::new();
+        for (vertex, description) in graph.vertices.iter().enumerate() {
+            for index in 0..description.parallelism {
+                wiring.insert(SubtaskId { vertex, index }, Wiring::default());
+            }
+        }
+        for (vertex, description) in graph.vertices.iter().enumerate() {
+            for edge in description.outputs.iter().map(|edge| &graph.edges[*edge]) {
+                let count = graph.vertices[edge.to].parallelism;
+                for index in 0..description.parallelism {
+                    let from = SubtaskId { vertex, index };
+                    let targets = receivers(edge.partitioning.pattern, index, description.parallelism, count);
+                    let channels = targets.len();
+                    for target in targets {
+                        let to = SubtaskId { vertex: edge.to, index: target };
+                        let output = wiring.get(&from).map_or(0, |wiring| wiring.outputs.len());
+                        let receiver = wiring.entry(to).or_default();
+                        receiver.inputs.push(InputChannel { from, output, port: edge.port });
+                        let channel = receiver.inputs.len() - 1;
+                        wiring.entry(from).or_default().outputs.push(OutputChannel { to, channel });
+                    }
+                    wiring.entry(from).or_default().edges.push(channels);
+                }
+            }
+        }
+        ExecutionGraph { wiring }
+    }
+
+    /// All subtasks.
+    pub fn subtasks(&self) -> impl Iterator<Item = SubtaskId> + '_ {
+        self.wiring.keys().copied()
+    }
+}
+
+/// Which slot each subtask runs in: subtasks of one sharing group and one index share a slot.
+pub fn assign_slots(graph: &JobGraph) -> BTreeMap<SubtaskId, usize> {
+    let mut first_slot: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut next = 0;
+    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+    for vertex in &graph.vertices {
+        let size = sizes.entry(&vertex.slot_group).or_default();
+        *size = (*size).max(vertex.parallelism);
+    }
+    for (group, size) in &sizes {
+        first_slot.insert(group, next);
+        next += size;
+    }
+    let mut slots = BTreeMap::new();
+    for (vertex, description) in graph.vertices.iter().enumerate() {
+        for index in 0..description.parallelism {
+            slots.insert(SubtaskId { vertex, index }, first_slot[description.slot_group.as_str()] + index);
+        }
+    }
+    slots
+}

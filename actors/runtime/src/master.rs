@@ -1,0 +1,598 @@
+//! The JobMaster: runs one job. Child of the JobManager.
+//!
+//! It has workers deploy the subtasks of an attempt, feeds the coordinator, and starts the next attempt from the last
+//! completed checkpoint when one fails, as the restart strategy says. Its children, the coordinator and the
+//! committers, live as long as the job; enumerators as long as an attempt. When it dies the JobManager marks the job
+//! failed; what it must not lose lies in the checkpoint store.
+
+pub mod committer;
+pub mod coordinator;
+pub mod enumerator;
+pub mod lifecycle;
+pub mod progress;
+pub mod restart;
+pub mod restore;
+
+use crate::clock::Clock;
+use crate::config::{CheckpointMode, Config};
+use crate::execution::{ExecutionGraph, assign_slots};
+use crate::failure::Failure;
+use crate::fault::FaultInjector;
+use crate::report::{CheckpointReport, JobStatus, SubtaskReport};
+use crate::resource::{ResourceManagerMessage, SlotGrant};
+use crate::subtask::{Deployment, SubtaskMessage, SubtaskSettings};
+use crate::tasks::Tasks;
+use crate::worker::WorkerMessage;
+use committer::{CommitterMessage, SinkCommitter};
+use coordinator::{Coordinator, CoordinatorMessage, SavepointReply};
+use enumerator::{Enumerator, EnumeratorMessage};
+use hurtig_dataflow::graph::{JobGraph, Logic};
+use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
+use hurtig_dataflow::time::millis;
+use hurtig_state::{CheckpointMetadata, CheckpointStore, SubtaskMetadata};
+use lifecycle::{Lifecycle, Next};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use restart::RestartStrategy;
+use restore::Restored;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What happens in a subtask, as its master hears of it.
+#[derive(Debug)]
+pub enum SubtaskEvent {
+    /// Its operators are open.
+    Running,
+    /// A source has no split left.
+    WantsSplits,
+    /// Its part of a checkpoint is stored.
+    Acknowledged {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// What is stored.
+        metadata: SubtaskMetadata,
+        /// How long alignment took, in milliseconds.
+        alignment_ms: i64,
+    },
+    /// Its part of a checkpoint could not be stored.
+    Declined {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// Why.
+        reason: String,
+    },
+    /// It has seen the end of its input.
+    Ended,
+    /// Numbers.
+    Report(Box<SubtaskReport>),
+}
+
+/// What happens to checkpoints.
+pub enum CheckpointEvent {
+    /// One is complete.
+    Completed {
+        /// What it consists of.
+        metadata: Arc<CheckpointMetadata>,
+        /// Numbers.
+        report: CheckpointReport,
+    },
+    /// One has failed.
+    Failed {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// Why.
+        reason: String,
+        /// Whether the attempt fails with it.
+        fails_job: bool,
+    },
+    /// A sink cannot publish.
+    CommitFailed(String),
+    /// The last checkpoint of the job is complete and published.
+    AllPublished,
+}
+
+/// What a JobMaster is told.
+pub enum JobMasterMessage {
+    /// From the ResourceManager: slots, or why there are none.
+    Slots(Result<Vec<SlotGrant>, String>),
+    /// From its own task: what the attempt starts from.
+    Restored {
+        /// The attempt.
+        attempt: Attempt,
+        /// State and positions, or why the attempt cannot start.
+        result: Box<Result<Restored, Failure>>,
+    },
+    /// From a Worker: subtasks exist.
+    Deployed {
+        /// Their attempt.
+        attempt: Attempt,
+        /// The subtasks, or why they could not be made.
+        result: Result<Vec<(SubtaskId, ActorRef<SubtaskMessage>)>, Failure>,
+    },
+    /// From a subtask.
+    Subtask {
+        /// Its attempt.
+        attempt: Attempt,
+        /// Which one.
+        id: SubtaskId,
+        /// What happened.
+        event: SubtaskEvent,
+    },
+    /// From a Worker: a subtask has failed.
+    SubtaskFailed {
+        /// Its attempt.
+        attempt: Attempt,
+        /// What went wrong.
+        failure: Failure,
+    },
+    /// From a Worker: all subtasks of the attempt are gone.
+    Stopped {
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// From the coordinator.
+    Checkpoint {
+        /// The attempt that took it.
+        attempt: Attempt,
+        /// What happened.
+        event: CheckpointEvent,
+    },
+    /// From itself: the delay before an attempt is over.
+    Start(Attempt),
+    /// From a client: end the job.
+    Cancel,
+    /// From a client: take a savepoint.
+    Savepoint {
+        /// Where to; `None` takes the configured folder.
+        target: Option<String>,
+        /// Whether the job stops with it.
+        stop: bool,
+        /// Where to answer.
+        reply: SavepointReply,
+    },
+}
+
+impl ractor::Message for JobMasterMessage {}
+
+/// What a JobMaster is made of.
+pub struct Arguments {
+    /// The job.
+    pub job: JobId,
+    /// Its graph.
+    pub graph: Arc<JobGraph>,
+    /// Its configuration.
+    pub config: Config,
+    /// Where checkpoints go.
+    pub store: CheckpointStore,
+    /// The clock.
+    pub clock: Clock,
+    /// Who grants slots.
+    pub resource_manager: ActorRef<ResourceManagerMessage>,
+    /// Where the job's status is shown.
+    pub status: watch::Sender<JobStatus>,
+    /// Faults to put in.
+    pub faults: Option<Arc<dyn FaultInjector>>,
+}
+
+/// The actor.
+pub struct JobMaster;
+
+/// State of a JobMaster.
+pub struct State {
+    args: Arguments,
+    execution: ExecutionGraph,
+    lifecycle: Lifecycle,
+    tasks: Tasks,
+    coordinator: ActorRef<CoordinatorMessage>,
+    committers: HashMap<String, ActorRef<CommitterMessage>>,
+    workers: Vec<(ActorRef<WorkerMessage>, Vec<SubtaskId>)>,
+    undeployed: usize,
+    unstopped: usize,
+    subtasks: BTreeMap<SubtaskId, ActorRef<SubtaskMessage>>,
+    enumerators: BTreeMap<usize, ActorRef<EnumeratorMessage>>,
+    restored_sources: HashMap<String, Vec<u8>>,
+    running: BTreeSet<SubtaskId>,
+    completed: Vec<Arc<CheckpointMetadata>>,
+}
+
+impl Actor for JobMaster {
+    type Msg = JobMasterMessage;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<JobMasterMessage>,
+        args: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let mut committers = HashMap::new();
+        for operator in args.graph.vertices.iter().flat_map(|vertex| &vertex.chain) {
+            if let Logic::Sink(_, make) = &operator.logic
+                && make().is_some()
+            {
+                let (committer, _) =
+                    Actor::spawn_linked(None, SinkCommitter, Arc::clone(make), myself.get_cell()).await?;
+                committers.insert(operator.uid.clone(), committer);
+            }
+        }
+        let arguments = coordinator::Arguments {
+            job: args.job,
+            graph: Arc::clone(&args.graph),
+            config: args.config.clone(),
+            store: args.store.clone(),
+            clock: args.clock,
+            master: myself.clone(),
+            committers: committers.clone(),
+        };
+        let (coordinator, _) = Actor::spawn_linked(None, Coordinator, arguments, myself.get_cell()).await?;
+        let strategy = RestartStrategy::new(&args.config, args.job.0 as u64);
+        args.resource_manager.cast(ResourceManagerMessage::Request {
+            job: args.job,
+            slots: args.graph.slots(),
+            master: myself.clone(),
+        })?;
+        Ok(State {
+            execution: ExecutionGraph::new(&args.graph),
+            lifecycle: Lifecycle::new(strategy),
+            tasks: Tasks::default(),
+            coordinator,
+            committers,
+            workers: Vec::new(),
+            undeployed: 0,
+            unstopped: 0,
+            subtasks: BTreeMap::new(),
+            enumerators: BTreeMap::new(),
+            restored_sources: HashMap::new(),
+            running: BTreeSet::new(),
+            completed: Vec::new(),
+            args,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<JobMasterMessage>,
+        message: JobMasterMessage,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = state.lifecycle.attempt();
+        match message {
+            JobMasterMessage::Slots(Ok(grants)) => state.on_slots(&myself, grants),
+            JobMasterMessage::Slots(Err(reason)) => {
+                state.fail(&myself, Failure::of("the job's slots", reason).fatal());
+            }
+            JobMasterMessage::Restored { attempt, result } if attempt == now => match *result {
+                Ok(restored) => state.deploy(&myself, restored),
+                Err(failure) => state.fail(&myself, failure),
+            },
+            JobMasterMessage::Deployed { attempt, result } if attempt == now => {
+                state.on_deployed(&myself, result).await?;
+            }
+            JobMasterMessage::Subtask { attempt, id, event } if attempt == now => state.on_subtask(id, event),
+            JobMasterMessage::SubtaskFailed { attempt, failure } if attempt == now => {
+                state.fail(&myself, failure)
+            }
+            JobMasterMessage::Stopped { attempt } if attempt == now => state.on_stopped(&myself),
+            JobMasterMessage::Checkpoint { attempt, event } if attempt == now => {
+                state.on_checkpoint(&myself, event);
+            }
+            JobMasterMessage::Start(attempt) if state.lifecycle.may_start(attempt) => state.start(&myself),
+            JobMasterMessage::Cancel => {
+                if state.lifecycle.on_cancel() {
+                    state.stop_attempt(&myself);
+                }
+            }
+            JobMasterMessage::Savepoint { target, stop, reply } => state.savepoint(target, stop, reply),
+            // Of an attempt that is over: its effects are fenced off.
+            JobMasterMessage::Restored { .. }
+            | JobMasterMessage::Deployed { .. }
+            | JobMasterMessage::Subtask { .. }
+            | JobMasterMessage::SubtaskFailed { .. }
+            | JobMasterMessage::Stopped { .. }
+            | JobMasterMessage::Checkpoint { .. }
+            | JobMasterMessage::Start(_) => {}
+        }
+        state.show();
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<JobMasterMessage>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(who, error) if state.is_enumerator(who.get_id()) => {
+                let failure = error.downcast::<Failure>().map(|failure| *failure);
+                state.fail(&myself, failure.unwrap_or_else(|error| Failure::of("source", error.to_string())));
+                state.show();
+                Ok(())
+            }
+            // The coordinator and the committers hold what must not be lost half-way: end with them.
+            SupervisionEvent::ActorFailed(_, error) if !state.lifecycle.state().is_terminal() => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl State {
+    fn show(&self) {
+        let lifecycle = &self.lifecycle;
+        self.args.status.send_modify(|status| {
+            status.state = lifecycle.state();
+            status.attempt = lifecycle.attempt();
+            status.restarts = lifecycle.restarts();
+            status.failure = lifecycle.failure().map(ToString::to_string);
+            if lifecycle.state().is_terminal() && status.ended_at.is_none() {
+                status.ended_at = Some(self.args.clock.now());
+            }
+        });
+    }
+
+    fn is_enumerator(&self, id: ActorId) -> bool {
+        self.enumerators.values().any(|enumerator| enumerator.get_id() == id)
+    }
+
+    fn on_slots(&mut self, myself: &ActorRef<JobMasterMessage>, grants: Vec<SlotGrant>) {
+        let workers: Vec<_> =
+            grants.iter().flat_map(|grant| std::iter::repeat_n(&grant.worker, grant.slots)).collect();
+        let mut by_worker: Vec<(ActorRef<WorkerMessage>, Vec<SubtaskId>)> =
+            grants.iter().map(|grant| (grant.worker.clone(), Vec::new())).collect();
+        for (subtask, slot) in assign_slots(&self.args.graph) {
+            let id = workers[slot].get_id();
+            if let Some((_, subtasks)) = by_worker.iter_mut().find(|(worker, _)| worker.get_id() == id) {
+                subtasks.push(subtask);
+            }
+        }
+        by_worker.retain(|(_, subtasks)| !subtasks.is_empty());
+        self.workers = by_worker;
+        if self.lifecycle.may_start(self.lifecycle.attempt()) {
+            self.start(myself);
+        }
+    }
+
+    /// Begins an attempt: first finds out what it starts from.
+    fn start(&mut self, myself: &ActorRef<JobMasterMessage>) {
+        let (myself, attempt) = (myself.clone(), self.lifecycle.attempt());
+        let candidates = self.completed.clone();
+        let (store, config, graph) =
+            (self.args.store.clone(), self.args.config.clone(), Arc::clone(&self.args.graph));
+        let committers = self.committers.clone();
+        self.tasks.spawn(async move {
+            let result = restore::find(&store, &config, &graph, candidates, &committers).await;
+            let _ = myself.cast(JobMasterMessage::Restored { attempt, result: Box::new(result) });
+        });
+    }
+
+    fn settings(&self) -> SubtaskSettings {
+        let config = &self.args.config;
+        SubtaskSettings {
+            batch_size: config.execution.batch_size,
+            flush_timeout_ms: millis(config.execution.flush_timeout),
+            credits: config.exchange.credits as u32,
+            exactly_once: config.checkpoint.mode == CheckpointMode::ExactlyOnce,
+            checkpointing: config.checkpoint.interval.is_some(),
+            strict: !config.restore.allow_non_restored,
+        }
+    }
+
+    fn deploy(&mut self, myself: &ActorRef<JobMasterMessage>, mut restored: Restored) {
+        if let Some(metadata) = &restored.metadata {
+            let _ = self.coordinator.cast(CoordinatorMessage::Restored(Arc::clone(metadata)));
+        }
+        self.restored_sources = std::mem::take(&mut restored.sources);
+        self.running.clear();
+        self.subtasks.clear();
+        self.undeployed = self.workers.len();
+        for (worker, subtasks) in &self.workers {
+            let deployments = subtasks
+                .iter()
+                .map(|id| Deployment {
+                    id: *id,
+                    job: self.args.job,
+                    graph: Arc::clone(&self.args.graph),
+                    attempt: self.lifecycle.attempt(),
+                    wiring: self.execution.wiring[id].clone(),
+                    restored: restored.subtasks.remove(id).unwrap_or_default(),
+                    settings: self.settings(),
+                    store: self.args.store.clone(),
+                    master: myself.clone(),
+                    clock: self.args.clock,
+                    faults: self.args.faults.clone(),
+                })
+                .collect();
+            let _ = worker.cast(WorkerMessage::Deploy {
+                attempt: self.lifecycle.attempt(),
+                deployments,
+                master: myself.clone(),
+            });
+        }
+    }
+
+    async fn on_deployed(
+        &mut self,
+        myself: &ActorRef<JobMasterMessage>,
+        result: Result<Vec<(SubtaskId, ActorRef<SubtaskMessage>)>, Failure>,
+    ) -> Result<(), ActorProcessingErr> {
+        match result {
+            Ok(subtasks) => self.subtasks.extend(subtasks),
+            Err(failure) => {
+                self.fail(myself, failure);
+                return Ok(());
+            }
+        }
+        self.undeployed = self.undeployed.saturating_sub(1);
+        if self.undeployed > 0 || !self.lifecycle.may_start(self.lifecycle.attempt()) {
+            return Ok(());
+        }
+        if let Err(failure) = self.start_enumerators(myself).await? {
+            self.fail(myself, failure);
+            return Ok(());
+        }
+        for (worker, _) in &self.workers {
+            let _ = worker.cast(WorkerMessage::Start {
+                attempt: self.lifecycle.attempt(),
+                peers: Arc::new(self.subtasks.clone()),
+            });
+        }
+        Ok(())
+    }
+
+    async fn start_enumerators(
+        &mut self,
+        myself: &ActorRef<JobMasterMessage>,
+    ) -> Result<Result<(), Failure>, ActorProcessingErr> {
+        let graph = Arc::clone(&self.args.graph);
+        for (vertex, description) in graph.vertices.iter().enumerate() {
+            let Some(operator) = description.chain.first() else { continue };
+            let Logic::Source(source) = &operator.logic else { continue };
+            let restored = self.restored_sources.get(&operator.uid).map(Vec::as_slice);
+            let made = crate::failure::catch_panic(|| source.enumerator(restored));
+            let enumerator = match made {
+                Ok(Ok(enumerator)) => enumerator,
+                Ok(Err(error)) => {
+                    let message = hurtig_dataflow::error::describe(&*error);
+                    return Ok(Err(Failure::of(&format!("source '{}'", operator.name), message)));
+                }
+                Err(panic) => return Ok(Err(Failure::of(&format!("source '{}'", operator.name), panic))),
+            };
+            let state = enumerator::State {
+                source: operator.name.clone(),
+                uid: operator.uid.clone(),
+                enumerator,
+                subtasks: (0..description.parallelism)
+                    .map(|index| self.subtasks[&SubtaskId { vertex, index }].clone())
+                    .collect(),
+                coordinator: self.coordinator.clone(),
+                attempt: self.lifecycle.attempt(),
+            };
+            let (actor, _) = Actor::spawn_linked(None, Enumerator, state, myself.get_cell()).await?;
+            self.enumerators.insert(vertex, actor);
+        }
+        Ok(Ok(()))
+    }
+
+    fn on_subtask(&mut self, id: SubtaskId, event: SubtaskEvent) {
+        match event {
+            SubtaskEvent::Running => {
+                self.running.insert(id);
+                if self.running.len() == self.subtasks.len() {
+                    self.lifecycle.on_running();
+                    self.begin_checkpoints();
+                }
+            }
+            SubtaskEvent::WantsSplits => {
+                if let Some(enumerator) = self.enumerators.get(&id.vertex) {
+                    let _ = enumerator.cast(EnumeratorMessage::Next { subtask: id.index });
+                }
+            }
+            SubtaskEvent::Report(report) => self.args.status.send_modify(|status| {
+                status.subtasks.insert(id, *report);
+            }),
+            event => {
+                let attempt = self.lifecycle.attempt();
+                let _ = self.coordinator.cast(CoordinatorMessage::Subtask { attempt, id, event });
+            }
+        }
+    }
+
+    fn begin_checkpoints(&self) {
+        let uid = |vertex: &usize| self.args.graph.vertices[*vertex].chain[0].uid.clone();
+        let enumerators = self.enumerators.iter();
+        let _ = self.coordinator.cast(CoordinatorMessage::Begin {
+            attempt: self.lifecycle.attempt(),
+            subtasks: self.subtasks.clone(),
+            enumerators: enumerators.map(|(vertex, actor)| (uid(vertex), *vertex, actor.clone())).collect(),
+        });
+    }
+
+    fn on_checkpoint(&mut self, myself: &ActorRef<JobMasterMessage>, event: CheckpointEvent) {
+        match event {
+            CheckpointEvent::Completed { metadata, report } => {
+                if !metadata.savepoint {
+                    self.completed.push(metadata);
+                    let retained = self.args.config.checkpoint.retained;
+                    let surplus = self.completed.len().saturating_sub(retained);
+                    self.completed.drain(..surplus);
+                }
+                self.args.status.send_modify(|status| {
+                    status.checkpoints_completed += 1;
+                    let last = if report.savepoint {
+                        &mut status.last_savepoint
+                    } else {
+                        &mut status.last_checkpoint
+                    };
+                    *last = Some(report);
+                });
+            }
+            CheckpointEvent::Failed { checkpoint, reason, fails_job } => {
+                self.args.status.send_modify(|status| status.checkpoints_failed += 1);
+                if fails_job {
+                    self.fail(myself, Failure::of(&format!("checkpoint {checkpoint}"), reason));
+                }
+            }
+            CheckpointEvent::CommitFailed(reason) => self.fail(myself, Failure::of("commit", reason)),
+            CheckpointEvent::AllPublished => {
+                if self.lifecycle.on_done() {
+                    self.stop_attempt(myself);
+                }
+            }
+        }
+    }
+
+    fn savepoint(&mut self, target: Option<String>, stop: bool, reply: SavepointReply) {
+        let configured = self.args.config.savepoint.dir.as_ref().map(|dir| dir.display().to_string());
+        let message = match target.or(configured) {
+            Some(target) => CoordinatorMessage::Savepoint { target, stop, reply },
+            None => {
+                let why = "no folder for the savepoint: name one, or set 'savepoint.dir'";
+                drop(reply.send(Err(why.into())));
+                return;
+            }
+        };
+        let _ = self.coordinator.cast(message);
+    }
+
+    fn fail(&mut self, myself: &ActorRef<JobMasterMessage>, failure: Failure) {
+        tracing::warn!(job = %self.args.job, attempt = self.lifecycle.attempt().0, "{failure}");
+        if self.lifecycle.on_failure(failure) {
+            self.stop_attempt(myself);
+        }
+    }
+
+    fn stop_attempt(&mut self, myself: &ActorRef<JobMasterMessage>) {
+        let _ = self.coordinator.cast(CoordinatorMessage::Suspend);
+        for enumerator in std::mem::take(&mut self.enumerators).into_values() {
+            enumerator.stop(None);
+        }
+        self.unstopped = self.workers.len();
+        let attempt = self.lifecycle.attempt();
+        for (worker, _) in &self.workers {
+            let _ = worker.cast(WorkerMessage::Stop { attempt, master: myself.clone() });
+        }
+        if self.workers.is_empty() {
+            self.unstopped = 1;
+            self.on_stopped(myself);
+        }
+    }
+
+    fn on_stopped(&mut self, myself: &ActorRef<JobMasterMessage>) {
+        self.unstopped = self.unstopped.saturating_sub(1);
+        if self.unstopped > 0 {
+            return;
+        }
+        match self.lifecycle.on_stopped(self.args.clock.now()) {
+            Next::Restart(delay) => {
+                let attempt = self.lifecycle.attempt();
+                drop(myself.send_after(delay, move || JobMasterMessage::Start(attempt)));
+            }
+            Next::End => {
+                let _ =
+                    self.args.resource_manager.cast(ResourceManagerMessage::Release { job: self.args.job });
+                self.show();
+                myself.stop(None);
+            }
+        }
+    }
+}

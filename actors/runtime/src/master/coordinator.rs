@@ -1,0 +1,525 @@
+//! Takes checkpoints. Child of the JobMaster, for the job's whole life.
+//!
+//! It triggers the sources, gathers what subtasks acknowledge, publishes the metadata of complete checkpoints, lets
+//! committers publish what sinks prepared, and deletes checkpoints that are no longer retained. What it must not lose
+//! lies in the checkpoint store; when it dies, the JobMaster ends with it.
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::master::committer::CommitterMessage;
+use crate::master::enumerator::EnumeratorMessage;
+use crate::master::progress::{Pending, Progress, Purpose};
+use crate::master::{CheckpointEvent, JobMasterMessage, SubtaskEvent};
+use crate::report::CheckpointReport;
+use crate::subtask::SubtaskMessage;
+use crate::tasks::Tasks;
+use hurtig_dataflow::Timestamp;
+use hurtig_dataflow::error::describe;
+use hurtig_dataflow::graph::JobGraph;
+use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
+use hurtig_dataflow::key::KEY_HASH_VERSION;
+use hurtig_state::metadata::METADATA_VERSION;
+use hurtig_state::{CheckpointMetadata, CheckpointStore, SourceMetadata, VertexMetadata};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Answer to a request for a savepoint: where it lies, or why there is none.
+pub type SavepointReply = oneshot::Sender<Result<String, String>>;
+
+/// What the coordinator is told.
+pub enum CoordinatorMessage {
+    /// From the JobMaster: an attempt runs.
+    Begin {
+        /// The attempt.
+        attempt: Attempt,
+        /// Its subtasks.
+        subtasks: BTreeMap<SubtaskId, ActorRef<SubtaskMessage>>,
+        /// Enumerators, with uid and vertex of their sources.
+        enumerators: Vec<(String, usize, ActorRef<EnumeratorMessage>)>,
+    },
+    /// From the JobMaster: the attempt is over.
+    Suspend,
+    /// From the JobMaster: numbers continue after this one, and it is among those retained.
+    Restored(Arc<CheckpointMetadata>),
+    /// From a subtask, by way of the JobMaster.
+    Subtask {
+        /// Its attempt.
+        attempt: Attempt,
+        /// Which one.
+        id: SubtaskId,
+        /// What happened.
+        event: SubtaskEvent,
+    },
+    /// From an enumerator: its state for a checkpoint.
+    SourceSnapshot {
+        /// Its attempt.
+        attempt: Attempt,
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// The source's uid.
+        uid: String,
+        /// The state.
+        bytes: Vec<u8>,
+    },
+    /// From the JobMaster: take a savepoint.
+    Savepoint {
+        /// Where to.
+        target: String,
+        /// Whether the job stops with it.
+        stop: bool,
+        /// Where to answer.
+        reply: SavepointReply,
+    },
+    /// From its own task: a checkpoint's metadata is stored, or not.
+    Published {
+        /// The attempt that took the checkpoint.
+        attempt: Attempt,
+        /// The checkpoint, with its location if stored.
+        result: Result<Box<(CheckpointMetadata, CheckpointReport)>, String>,
+        /// The checkpoint's number.
+        checkpoint: CheckpointId,
+        /// Why it was taken.
+        purpose: Purpose,
+    },
+    /// From its own task: committers are done with a checkpoint, or failed.
+    Committed {
+        /// The attempt that took the checkpoint.
+        attempt: Attempt,
+        /// The checkpoint's location.
+        location: String,
+        /// Why it was taken.
+        purpose: Purpose,
+        /// What went wrong.
+        result: Result<(), String>,
+    },
+    /// From itself: look what is due.
+    Tick,
+}
+
+impl ractor::Message for CoordinatorMessage {}
+
+/// What the coordinator is made of.
+pub struct Arguments {
+    /// The job.
+    pub job: JobId,
+    /// Its graph.
+    pub graph: Arc<JobGraph>,
+    /// Its configuration.
+    pub config: Config,
+    /// Where checkpoints go.
+    pub store: CheckpointStore,
+    /// The clock.
+    pub clock: Clock,
+    /// Its parent.
+    pub master: ActorRef<JobMasterMessage>,
+    /// Committers by the uid of their sink.
+    pub committers: HashMap<String, ActorRef<CommitterMessage>>,
+}
+
+/// The actor.
+pub struct Coordinator;
+
+/// State of the coordinator.
+pub struct State {
+    args: Arguments,
+    progress: Progress,
+    tasks: Tasks,
+    attempt: Option<Attempt>,
+    subtasks: BTreeMap<SubtaskId, ActorRef<SubtaskMessage>>,
+    enumerators: Vec<(String, usize, ActorRef<EnumeratorMessage>)>,
+    ended: BTreeSet<SubtaskId>,
+    retained: VecDeque<Arc<CheckpointMetadata>>,
+    replies: HashMap<CheckpointId, SavepointReply>,
+    stop_replies: HashMap<String, SavepointReply>,
+    tick_at: Option<Timestamp>,
+}
+
+impl Actor for Coordinator {
+    type Msg = CoordinatorMessage;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<CoordinatorMessage>,
+        args: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        Ok(State {
+            progress: Progress::new(&args.config, args.clock.now()),
+            args,
+            tasks: Tasks::default(),
+            attempt: None,
+            subtasks: BTreeMap::new(),
+            enumerators: Vec::new(),
+            ended: BTreeSet::new(),
+            retained: VecDeque::new(),
+            replies: HashMap::new(),
+            stop_replies: HashMap::new(),
+            tick_at: None,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<CoordinatorMessage>,
+        message: CoordinatorMessage,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            CoordinatorMessage::Begin { attempt, subtasks, enumerators } => {
+                state.begin_attempt(attempt, subtasks, enumerators);
+            }
+            CoordinatorMessage::Suspend => state.suspend(),
+            CoordinatorMessage::Restored(metadata) => state.on_restored(metadata),
+            CoordinatorMessage::Subtask { attempt, id, event } if state.attempt == Some(attempt) => {
+                state.on_subtask(&myself, id, event);
+            }
+            CoordinatorMessage::SourceSnapshot { attempt, checkpoint, uid, bytes }
+                if state.attempt == Some(attempt) =>
+            {
+                if let Some(complete) = state.progress.add_source(checkpoint, &uid, bytes) {
+                    state.publish(&myself, complete);
+                }
+            }
+            CoordinatorMessage::Savepoint { target, stop, reply } => state.savepoint(target, stop, reply),
+            CoordinatorMessage::Published { attempt, result, checkpoint, purpose }
+                if state.attempt == Some(attempt) =>
+            {
+                state.on_published(&myself, checkpoint, purpose, result);
+            }
+            CoordinatorMessage::Committed { attempt, location, purpose, result } => {
+                state.on_committed(attempt, location, &purpose, result);
+            }
+            CoordinatorMessage::Tick => state.tick_at = None,
+            // Of an attempt that is over.
+            CoordinatorMessage::Subtask { .. }
+            | CoordinatorMessage::SourceSnapshot { .. }
+            | CoordinatorMessage::Published { .. } => {}
+        }
+        state.act_on_time(&myself);
+        Ok(())
+    }
+}
+
+impl State {
+    fn tell_master(&self, event: CheckpointEvent) {
+        if let Some(attempt) = self.attempt {
+            let _ = self.args.master.cast(JobMasterMessage::Checkpoint { attempt, event });
+        }
+    }
+
+    fn begin_attempt(
+        &mut self,
+        attempt: Attempt,
+        subtasks: BTreeMap<SubtaskId, ActorRef<SubtaskMessage>>,
+        enumerators: Vec<(String, usize, ActorRef<EnumeratorMessage>)>,
+    ) {
+        self.progress.reset(self.args.clock.now());
+        self.attempt = Some(attempt);
+        self.subtasks = subtasks;
+        self.enumerators = enumerators;
+        self.ended.clear();
+    }
+
+    fn suspend(&mut self) {
+        self.attempt = None;
+        self.progress.drain();
+        self.subtasks.clear();
+        self.enumerators.clear();
+        for (_, reply) in self.replies.drain() {
+            let _ =
+                reply.send(Err("the job failed or was cancelled meanwhile: try again once it runs".into()));
+        }
+    }
+
+    fn on_restored(&mut self, metadata: Arc<CheckpointMetadata>) {
+        self.progress.continue_after(metadata.checkpoint);
+        // A checkpoint of this job is among those retained already, one given by the user is not ours to delete.
+        self.retained.retain(|retained| retained.checkpoint <= metadata.checkpoint);
+    }
+
+    fn is_source(&self, id: SubtaskId) -> bool {
+        self.enumerators.iter().any(|(_, vertex, _)| *vertex == id.vertex)
+    }
+
+    fn all_sources_ended(&self) -> bool {
+        self.subtasks.keys().filter(|id| self.is_source(**id)).all(|id| self.ended.contains(id))
+    }
+
+    fn on_subtask(&mut self, myself: &ActorRef<CoordinatorMessage>, id: SubtaskId, event: SubtaskEvent) {
+        match event {
+            SubtaskEvent::Acknowledged { checkpoint, metadata, alignment_ms } => {
+                if let Some(complete) = self.progress.acknowledge(checkpoint, id, metadata, alignment_ms) {
+                    self.publish(myself, complete);
+                }
+            }
+            SubtaskEvent::Declined { checkpoint, reason } => self.fail(checkpoint, &reason),
+            SubtaskEvent::Ended => {
+                self.ended.insert(id);
+                for barrier in self.progress.waiting_for(id) {
+                    self.ask_ended(id, barrier);
+                }
+                if self.ended.len() == self.subtasks.len() {
+                    self.trigger(Purpose::Final);
+                }
+            }
+            SubtaskEvent::Running | SubtaskEvent::WantsSplits | SubtaskEvent::Report(_) => {}
+        }
+    }
+
+    fn ask_ended(&self, id: SubtaskId, barrier: hurtig_dataflow::Barrier) {
+        if let Some(subtask) = self.subtasks.get(&id) {
+            let _ = subtask.cast(SubtaskMessage::Trigger(barrier));
+        }
+    }
+
+    fn trigger(&mut self, purpose: Purpose) -> CheckpointId {
+        let subtasks = self.subtasks.keys().copied().collect();
+        let sources = self.enumerators.iter().map(|(uid, ..)| uid.clone()).collect();
+        let barrier = self.progress.begin(purpose, self.args.clock.now(), subtasks, sources);
+        tracing::debug!(checkpoint = barrier.checkpoint, "triggered");
+        for (_, _, enumerator) in &self.enumerators {
+            let _ = enumerator.cast(EnumeratorMessage::Trigger(barrier.clone()));
+        }
+        // Enumerators pass the trigger to their subtasks; others that have ended see no barrier any more.
+        for id in self.ended.iter().filter(|id| !self.is_source(**id)) {
+            self.ask_ended(*id, barrier.clone());
+        }
+        barrier.checkpoint
+    }
+
+    fn savepoint(&mut self, target: String, stop: bool, reply: SavepointReply) {
+        if self.attempt.is_none() || self.all_sources_ended() {
+            let why = match self.attempt {
+                None => "the job does not run at present: try again once it runs",
+                Some(_) => "the job has read all its input and is finishing: there is nothing left to save",
+            };
+            let _ = reply.send(Err(why.into()));
+            return;
+        }
+        let checkpoint = self.trigger(Purpose::Savepoint { target, stop });
+        self.replies.insert(checkpoint, reply);
+    }
+
+    fn metadata(&self, pending: &Pending) -> CheckpointMetadata {
+        let graph = &self.args.graph;
+        let mut subtasks = pending.subtasks.clone();
+        let vertices = graph.vertices.iter().enumerate().map(|(vertex, description)| VertexMetadata {
+            operators: graph.operators_of(vertex),
+            subtasks: (0..description.parallelism)
+                .filter_map(|index| subtasks.remove(&SubtaskId { vertex, index }))
+                .collect(),
+        });
+        let dir = crate::subtask::snapshot_dir(&pending.barrier);
+        CheckpointMetadata {
+            version: METADATA_VERSION,
+            job: self.args.job,
+            checkpoint: pending.barrier.checkpoint,
+            savepoint: pending.barrier.savepoint.is_some(),
+            triggered_at: pending.triggered_at,
+            completed_at: self.args.clock.now(),
+            max_parallelism: graph.max_parallelism,
+            key_hash_version: KEY_HASH_VERSION,
+            is_final: pending.purpose == Purpose::Final,
+            vertices: vertices.collect(),
+            sources: pending
+                .sources
+                .iter()
+                .map(|(uid, bytes)| SourceMetadata { uid: uid.clone(), bytes: bytes.clone().into() })
+                .collect(),
+            // A place that cannot be used fails where subtasks write to it.
+            location: self.args.store.directory(self.args.job, &dir).unwrap_or_default(),
+        }
+    }
+
+    /// All parts of a checkpoint are stored: stores its metadata, which is what makes it complete.
+    fn publish(&mut self, myself: &ActorRef<CoordinatorMessage>, pending: Pending) {
+        let Some(attempt) = self.attempt else { return };
+        let mut metadata = self.metadata(&pending);
+        let (store, myself) = (self.args.store.clone(), myself.clone());
+        // Without checkpointing the end of the job is not a point anybody restores from.
+        let keep = self.args.config.checkpoint.interval.is_some() || pending.purpose != Purpose::Final;
+        self.tasks.spawn(async move {
+            let checkpoint = metadata.checkpoint;
+            let stored = if keep { store.publish(&metadata).await } else { Ok(String::new()) };
+            let result = stored.map_err(|error| describe(&error)).map(|location| {
+                metadata.location.clone_from(&location);
+                let report = CheckpointReport {
+                    id: checkpoint,
+                    location,
+                    bytes: metadata.bytes(),
+                    duration_ms: metadata.completed_at - metadata.triggered_at,
+                    alignment_ms: pending.alignment_ms,
+                    savepoint: metadata.savepoint,
+                };
+                Box::new((metadata, report))
+            });
+            let purpose = pending.purpose;
+            let _ = myself.cast(CoordinatorMessage::Published { attempt, result, checkpoint, purpose });
+        });
+    }
+
+    fn on_published(
+        &mut self,
+        myself: &ActorRef<CoordinatorMessage>,
+        checkpoint: CheckpointId,
+        purpose: Purpose,
+        result: Result<Box<(CheckpointMetadata, CheckpointReport)>, String>,
+    ) {
+        let (metadata, report) = match result {
+            Ok(published) => *published,
+            Err(reason) => return self.fail(checkpoint, &reason),
+        };
+        let now = self.args.clock.now();
+        for useless in self.progress.on_published(checkpoint, now) {
+            tracing::debug!(checkpoint = useless.barrier.checkpoint, "subsumed before it was complete");
+        }
+        let metadata = Arc::new(metadata);
+        let publishes = match &purpose {
+            // A savepoint that the job outlives publishes nothing: should the job fail, it restarts from an older
+            // checkpoint and would publish the same records again.
+            Purpose::Savepoint { stop: false, .. } => false,
+            Purpose::Savepoint { .. } | Purpose::Periodic | Purpose::Final => true,
+        };
+        if publishes {
+            for subtask in self.subtasks.values() {
+                let _ = subtask.cast(SubtaskMessage::Completed(checkpoint));
+            }
+        }
+        if purpose == Purpose::Periodic {
+            self.retain(Arc::clone(&metadata));
+        }
+        self.tell_master(CheckpointEvent::Completed {
+            metadata: Arc::clone(&metadata),
+            report: report.clone(),
+        });
+        match (&purpose, self.replies.remove(&checkpoint)) {
+            (Purpose::Savepoint { stop: true, .. }, Some(reply)) => {
+                self.stop_replies.insert(metadata.location.clone(), reply);
+            }
+            (_, Some(reply)) => drop(reply.send(Ok(report.location))),
+            (_, None) => {}
+        }
+        if publishes {
+            self.commit(myself, &metadata, purpose);
+        }
+    }
+
+    fn retain(&mut self, metadata: Arc<CheckpointMetadata>) {
+        self.retained.push_back(metadata);
+        while self.retained.len() > self.args.config.checkpoint.retained {
+            let Some(old) = self.retained.pop_front() else { break };
+            let store = self.args.store.clone();
+            self.tasks.spawn(async move {
+                if let Err(error) = store.delete(&old).await {
+                    tracing::warn!(checkpoint = old.checkpoint, "not deleted: {}", describe(&error));
+                }
+            });
+        }
+    }
+
+    /// Lets the committers publish what the checkpoint holds.
+    fn commit(
+        &mut self,
+        myself: &ActorRef<CoordinatorMessage>,
+        metadata: &CheckpointMetadata,
+        purpose: Purpose,
+    ) {
+        let Some(attempt) = self.attempt else { return };
+        let mut waiting = Vec::new();
+        for (uid, committables) in committables_by_sink(metadata) {
+            if let Some(committer) = self.args.committers.get(&uid) {
+                let (reply, answer) = oneshot::channel();
+                let _ = committer.cast(CommitterMessage::Commit { committables, reply });
+                waiting.push((uid, answer));
+            }
+        }
+        let (myself, location) = (myself.clone(), metadata.location.clone());
+        self.tasks.spawn(async move {
+            let result = all_committed(waiting).await;
+            let _ = myself.cast(CoordinatorMessage::Committed { attempt, location, purpose, result });
+        });
+    }
+
+    fn on_committed(
+        &mut self,
+        attempt: Attempt,
+        location: String,
+        purpose: &Purpose,
+        result: Result<(), String>,
+    ) {
+        if let Some(reply) = self.stop_replies.remove(&location) {
+            let _ = reply.send(result.clone().map(|()| location));
+        }
+        if self.attempt != Some(attempt) {
+            return;
+        }
+        match (result, purpose) {
+            (Err(reason), _) => self.tell_master(CheckpointEvent::CommitFailed(reason)),
+            (Ok(()), Purpose::Final | Purpose::Savepoint { stop: true, .. }) => {
+                self.tell_master(CheckpointEvent::AllPublished);
+            }
+            (Ok(()), _) => {}
+        }
+    }
+
+    fn fail(&mut self, checkpoint: CheckpointId, reason: &str) {
+        let (pending, fails_job) = self.progress.fail(checkpoint, self.args.clock.now());
+        tracing::warn!(checkpoint, "failed: {reason}");
+        if let Some(reply) = self.replies.remove(&checkpoint) {
+            let _ = reply.send(Err(reason.to_string()));
+        }
+        let purpose = pending.map(|pending| pending.purpose);
+        // A stopping savepoint has stopped the sources, and at the end nothing comes that could be tried again.
+        let stuck = matches!(purpose, Some(Purpose::Final | Purpose::Savepoint { stop: true, .. }));
+        self.tell_master(CheckpointEvent::Failed {
+            checkpoint,
+            reason: reason.to_string(),
+            fails_job: fails_job || stuck,
+        });
+    }
+
+    fn act_on_time(&mut self, myself: &ActorRef<CoordinatorMessage>) {
+        if self.attempt.is_none() {
+            return;
+        }
+        let now = self.args.clock.now();
+        for checkpoint in self.progress.expired(now) {
+            let reason = "it was not complete within 'checkpoint.timeout': a subtask is slow or held back";
+            self.fail(checkpoint, reason);
+        }
+        if !self.all_sources_ended() && self.progress.next_due().is_some_and(|due| due <= now) {
+            self.trigger(Purpose::Periodic);
+        }
+        let next = self.progress.next_due().filter(|_| !self.all_sources_ended());
+        let Some(at) = next.into_iter().chain(self.progress.next_timeout()).min() else { return };
+        if self.tick_at.is_none_or(|scheduled| at < scheduled) {
+            self.tick_at = Some(at);
+            drop(myself.send_after(self.args.clock.until(at), || CoordinatorMessage::Tick));
+        }
+    }
+}
+
+/// All committables of a checkpoint, by the uid of their sink, in order of subtasks.
+pub fn committables_by_sink(metadata: &CheckpointMetadata) -> BTreeMap<String, Vec<Vec<u8>>> {
+    let mut sinks: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+    for (uid, committables) in
+        metadata.vertices.iter().flat_map(|v| &v.subtasks).flat_map(|s| &s.committables)
+    {
+        sinks.entry(uid.clone()).or_default().extend(committables.iter().map(|bytes| bytes.to_vec()));
+    }
+    sinks
+}
+
+/// Waits for committers' answers.
+pub async fn all_committed(
+    waiting: Vec<(String, oneshot::Receiver<Result<(), String>>)>,
+) -> Result<(), String> {
+    for (uid, answer) in waiting {
+        let result = answer.await.unwrap_or_else(|_| Err("the committer ended without an answer".into()));
+        result.map_err(|reason| format!("sink '{uid}' cannot publish: {reason}"))?;
+    }
+    Ok(())
+}

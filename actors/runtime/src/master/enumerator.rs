@@ -1,0 +1,110 @@
+//! A source's split enumerator as an actor. Child of the JobMaster, made anew for each attempt.
+//!
+//! It hands splits to the source's subtasks and passes triggers on to them. Both take the same way, so a snapshot of
+//! the enumerator and the readers' barriers cut the hand-outs at one point: a split is either still with the
+//! enumerator or in its reader's snapshot. When it fails, the JobMaster fails the attempt.
+
+use crate::failure::{Failure, catch_panic};
+use crate::master::coordinator::CoordinatorMessage;
+use crate::subtask::SubtaskMessage;
+use hurtig_dataflow::element::Barrier;
+use hurtig_dataflow::error::describe;
+use hurtig_dataflow::ids::Attempt;
+use hurtig_dataflow::source::{Assignment, DynEnumerator};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::time::Duration;
+
+/// What an enumerator is told.
+pub enum EnumeratorMessage {
+    /// From the JobMaster, or from itself later: a subtask wants work.
+    Next {
+        /// Index of the subtask.
+        subtask: usize,
+    },
+    /// From the coordinator: snapshot, and pass the trigger on.
+    Trigger(Barrier),
+}
+
+impl ractor::Message for EnumeratorMessage {}
+
+/// The actor.
+pub struct Enumerator;
+
+/// State of an enumerator.
+pub struct State {
+    /// Name of the source, for messages.
+    pub source: String,
+    /// The source's uid.
+    pub uid: String,
+    /// The enumerator proper.
+    pub enumerator: Box<dyn DynEnumerator>,
+    /// The source's subtasks.
+    pub subtasks: Vec<ActorRef<SubtaskMessage>>,
+    /// Where its state goes.
+    pub coordinator: ActorRef<CoordinatorMessage>,
+    /// The attempt.
+    pub attempt: Attempt,
+}
+
+impl Actor for Enumerator {
+    type Msg = EnumeratorMessage;
+    type State = State;
+    type Arguments = State;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<EnumeratorMessage>,
+        state: State,
+    ) -> Result<State, ActorProcessingErr> {
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<EnumeratorMessage>,
+        message: EnumeratorMessage,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let handled = catch_panic(|| match message {
+            EnumeratorMessage::Next { subtask } => state.next(&myself, subtask),
+            EnumeratorMessage::Trigger(barrier) => state.trigger(barrier),
+        });
+        let message = match handled {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => describe(&*error),
+            Err(panic) => panic,
+        };
+        Err(Failure::of(&format!("source '{}'", state.source), message).into())
+    }
+}
+
+impl State {
+    fn next(
+        &mut self,
+        myself: &ActorRef<EnumeratorMessage>,
+        subtask: usize,
+    ) -> Result<(), hurtig_dataflow::BoxError> {
+        let assignment = self.enumerator.next(subtask, self.subtasks.len())?;
+        if let Assignment::Later(after) = assignment {
+            let after = after.max(Duration::from_millis(1));
+            drop(myself.send_after(after, move || EnumeratorMessage::Next { subtask }));
+        }
+        // A subtask that is gone has failed; the attempt ends.
+        let _ = self.subtasks[subtask].cast(SubtaskMessage::Assigned(assignment));
+        Ok(())
+    }
+
+    fn trigger(&mut self, barrier: Barrier) -> Result<(), hurtig_dataflow::BoxError> {
+        let bytes = self.enumerator.snapshot()?;
+        let _ = self.coordinator.cast(CoordinatorMessage::SourceSnapshot {
+            attempt: self.attempt,
+            checkpoint: barrier.checkpoint,
+            uid: self.uid.clone(),
+            bytes,
+        });
+        for subtask in &self.subtasks {
+            let _ = subtask.cast(SubtaskMessage::Trigger(barrier.clone()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,302 @@
+//! The ResourceManager: grants slots of TaskManagers to jobs. Child of the cluster's root.
+//!
+//! TaskManagers register with it; where their slots do not suffice it asks its provider for more. Its table is rebuilt
+//! from registrations, so it keeps nothing durable.
+
+use crate::master::JobMasterMessage;
+use crate::taskmanager::{TaskManager, TaskManagerMessage};
+use crate::worker::WorkerMessage;
+use hurtig_dataflow::ids::JobId;
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// Slots of one TaskManager for one job.
+#[derive(Clone)]
+pub struct SlotGrant {
+    /// Runs the job's subtasks there.
+    pub worker: ActorRef<WorkerMessage>,
+    /// Number of slots.
+    pub slots: usize,
+}
+
+/// What the ResourceManager is told.
+pub enum ResourceManagerMessage {
+    /// From a TaskManager: it offers slots.
+    Register {
+        /// The TaskManager.
+        task_manager: ActorRef<TaskManagerMessage>,
+        /// Number of slots.
+        slots: usize,
+    },
+    /// From a JobMaster: it needs slots.
+    Request {
+        /// The job.
+        job: JobId,
+        /// Number of slots.
+        slots: usize,
+        /// Whom to answer.
+        master: ActorRef<JobMasterMessage>,
+    },
+    /// From a TaskManager: the Worker it was asked for.
+    Launched {
+        /// The TaskManager.
+        task_manager: ActorId,
+        /// The job.
+        job: JobId,
+        /// The Worker.
+        worker: ActorRef<WorkerMessage>,
+    },
+    /// From a JobMaster: its job has ended.
+    Release {
+        /// The job.
+        job: JobId,
+    },
+    /// From itself: a request has waited long enough.
+    GiveUp {
+        /// The job.
+        job: JobId,
+    },
+}
+
+impl ractor::Message for ResourceManagerMessage {}
+
+/// Where more TaskManagers come from.
+pub trait WorkerProvider: Send + Sync + 'static {
+    /// Number of slots of each TaskManager to start so that `missing` more slots exist; empty if no more can be had.
+    fn provide(&mut self, missing: usize, registered: usize) -> Vec<usize>;
+}
+
+/// TaskManagers within this process: a fixed number, or what the first job needs.
+pub struct InProcessProvider {
+    /// TaskManagers to start.
+    pub task_managers: usize,
+    /// Slots of each; `None` gives as many as are asked for.
+    pub slots: Option<usize>,
+}
+
+impl WorkerProvider for InProcessProvider {
+    fn provide(&mut self, missing: usize, registered: usize) -> Vec<usize> {
+        match self.slots {
+            Some(_) if registered > 0 => Vec::new(),
+            Some(slots) => vec![slots; self.task_managers],
+            None => {
+                let count = if registered > 0 { 1 } else { self.task_managers.clamp(1, missing.max(1)) };
+                (0..count).map(|i| (i + 1) * missing / count - i * missing / count).collect()
+            }
+        }
+    }
+}
+
+/// The actor.
+pub struct ResourceManager;
+
+struct Registered {
+    actor: ActorRef<TaskManagerMessage>,
+    slots: usize,
+    used: BTreeMap<JobId, usize>,
+}
+
+impl Registered {
+    fn free(&self) -> usize {
+        self.slots.saturating_sub(self.used.values().sum())
+    }
+}
+
+struct Waiting {
+    job: JobId,
+    slots: usize,
+    master: ActorRef<JobMasterMessage>,
+}
+
+struct Launching {
+    master: ActorRef<JobMasterMessage>,
+    grants: Vec<(ActorId, Option<ActorRef<WorkerMessage>>, usize)>,
+}
+
+/// State of the ResourceManager.
+pub struct State {
+    provider: Box<dyn WorkerProvider>,
+    slot_timeout: Duration,
+    task_managers: Vec<Registered>,
+    starting: usize,
+    waiting: VecDeque<Waiting>,
+    launching: BTreeMap<JobId, Launching>,
+}
+
+impl Actor for ResourceManager {
+    type Msg = ResourceManagerMessage;
+    type State = State;
+    type Arguments = (Box<dyn WorkerProvider>, Duration);
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<ResourceManagerMessage>,
+        (provider, slot_timeout): Self::Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        Ok(State {
+            provider,
+            slot_timeout,
+            task_managers: Vec::new(),
+            starting: 0,
+            waiting: VecDeque::new(),
+            launching: BTreeMap::new(),
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ResourceManagerMessage>,
+        message: ResourceManagerMessage,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ResourceManagerMessage::Register { task_manager, slots } => {
+                state.starting = state.starting.saturating_sub(1);
+                state.task_managers.push(Registered { actor: task_manager, slots, used: BTreeMap::new() });
+            }
+            ResourceManagerMessage::Request { job, slots, master } => {
+                state.waiting.push_back(Waiting { job, slots, master });
+                drop(myself.send_after(state.slot_timeout, move || ResourceManagerMessage::GiveUp { job }));
+            }
+            ResourceManagerMessage::Launched { task_manager, job, worker } => {
+                state.on_launched(task_manager, job, worker);
+            }
+            ResourceManagerMessage::Release { job } => state.release(job),
+            ResourceManagerMessage::GiveUp { job } => state.give_up(job),
+        }
+        let missing = state.serve();
+        if missing > 0 && state.starting == 0 {
+            let registered = state.task_managers.len();
+            for slots in state.provider.provide(missing, registered) {
+                state.starting += 1;
+                let arguments = (myself.clone(), slots);
+                Actor::spawn_linked(None, TaskManager, arguments, myself.get_cell()).await?;
+            }
+            if state.starting == 0 && registered > 0 {
+                state.refuse_what_never_fits();
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<ResourceManagerMessage>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        if let SupervisionEvent::ActorFailed(who, error) = event {
+            tracing::error!("a TaskManager failed: {error}");
+            state.task_managers.retain(|registered| registered.actor.get_id() != who.get_id());
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn registered_slots(&self) -> usize {
+        self.task_managers.iter().map(|registered| registered.slots).sum()
+    }
+
+    fn free_slots(&self) -> usize {
+        self.task_managers.iter().map(Registered::free).sum()
+    }
+
+    /// Grants slots to those who wait, in order. Returns how many slots the first in line misses.
+    fn serve(&mut self) -> usize {
+        while let Some(first) = self.waiting.front() {
+            let free = self.free_slots();
+            if first.slots > free {
+                return first.slots - free;
+            }
+            if let Some(Waiting { job, slots, master }) = self.waiting.pop_front() {
+                self.grant(job, slots, master);
+            }
+        }
+        0
+    }
+
+    fn grant(&mut self, job: JobId, slots: usize, master: ActorRef<JobMasterMessage>) {
+        let mut left = slots;
+        let mut grants = Vec::new();
+        for registered in &mut self.task_managers {
+            let taken = registered.free().min(left);
+            if taken == 0 {
+                continue;
+            }
+            left -= taken;
+            registered.used.insert(job, taken);
+            grants.push((registered.actor.get_id(), None, taken));
+            let _ = registered.actor.cast(TaskManagerMessage::Launch { job });
+        }
+        self.launching.insert(job, Launching { master, grants });
+    }
+
+    fn on_launched(&mut self, task_manager: ActorId, job: JobId, worker: ActorRef<WorkerMessage>) {
+        let Some(launching) = self.launching.get_mut(&job) else { return };
+        for (id, slot, _) in &mut launching.grants {
+            if *id == task_manager {
+                *slot = Some(worker.clone());
+            }
+        }
+        if launching.grants.iter().any(|(_, worker, _)| worker.is_none()) {
+            return;
+        }
+        if let Some(Launching { master, grants }) = self.launching.remove(&job) {
+            let grant = |(_, worker, slots): (ActorId, Option<ActorRef<WorkerMessage>>, usize)| {
+                worker.map(|worker| SlotGrant { worker, slots })
+            };
+            let _ = master.cast(JobMasterMessage::Slots(Ok(grants.into_iter().filter_map(grant).collect())));
+        }
+    }
+
+    fn release(&mut self, job: JobId) {
+        self.waiting.retain(|waiting| waiting.job != job);
+        self.launching.remove(&job);
+        for registered in &mut self.task_managers {
+            if registered.used.remove(&job).is_some() {
+                let _ = registered.actor.cast(TaskManagerMessage::Release { job });
+            }
+        }
+    }
+
+    fn refuse(&mut self, at: usize) {
+        let (registered, free) = (self.registered_slots(), self.free_slots());
+        if let Some(waiting) = self.waiting.remove(at) {
+            let reason = format!(
+                "the job needs {} slots, {registered} are registered and {free} of them are free: lower its parallelism, or raise 'taskmanager.slots' or 'taskmanager.count'",
+                waiting.slots
+            );
+            let _ = waiting.master.cast(JobMasterMessage::Slots(Err(reason)));
+        }
+    }
+
+    fn give_up(&mut self, job: JobId) {
+        if let Some(at) = self.waiting.iter().position(|waiting| waiting.job == job) {
+            self.refuse(at);
+        }
+    }
+
+    fn refuse_what_never_fits(&mut self) {
+        let registered = self.registered_slots();
+        while let Some(at) = self.waiting.iter().position(|waiting| waiting.slots > registered) {
+            self.refuse(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_missing_are_spread_over_the_task_managers_wanted() {
+        let mut provider = InProcessProvider { task_managers: 3, slots: None };
+        assert_eq!(provider.provide(8, 0), [2, 3, 3]);
+        assert_eq!(provider.provide(2, 0), [1, 1]);
+        assert_eq!(provider.provide(5, 2), [5]);
+        let mut provider = InProcessProvider { task_managers: 2, slots: Some(4) };
+        assert_eq!((provider.provide(9, 0), provider.provide(1, 2)), (vec![4, 4], vec![]));
+    }
+}

@@ -1,0 +1,568 @@
+//! A subtask: one operator instance, or a chain of them, as an actor. Child of its Worker.
+//!
+//! Its handler never waits. What arrives is put into the queue of its channel, then [`Running::pump`] works while
+//! there is input and credit. It keeps nothing durable: when it fails, the Worker reports to the JobMaster and the
+//! next attempt starts from the last completed checkpoint.
+
+pub mod inputs;
+pub mod outputs;
+
+use crate::clock::Clock;
+use crate::failure::{Failure, catch_panic};
+use crate::fault::FaultInjector;
+use crate::master::{JobMasterMessage, SubtaskEvent};
+use crate::report::SubtaskReport;
+use crate::tasks::Tasks;
+use hurtig_dataflow::chain::{Chain, OperatorError};
+use hurtig_dataflow::element::{Barrier, Element};
+use hurtig_dataflow::error::describe;
+use hurtig_dataflow::graph::JobGraph;
+use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
+use hurtig_dataflow::key::KeyGroupRange;
+use hurtig_dataflow::operator::Place;
+use hurtig_dataflow::partition::PartitionerPlace;
+use hurtig_dataflow::snapshot::{OperatorSnapshot, SubtaskSnapshot};
+use hurtig_dataflow::source::{AnyAssignment, Assignment, SourceStatus};
+use hurtig_dataflow::state::StateStore;
+use hurtig_dataflow::time::Timestamp;
+use hurtig_state::{CheckpointStore, SnapshotDir, SubtaskMetadata};
+use inputs::Inputs;
+use outputs::Outputs;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::sync::Arc;
+
+/// Pieces of work a handler does at most before it lets other messages in.
+const BUDGET: usize = 32;
+
+/// How often a subtask reports, in milliseconds.
+const REPORT_EVERY_MS: i64 = 200;
+
+/// What one sink, named by its uid, asks to have published.
+type Committables = (String, Vec<serde_bytes::ByteBuf>);
+
+/// What a subtask is told.
+pub enum SubtaskMessage {
+    /// From the Worker, once all subtasks of the attempt exist: who sends on each input channel, who receives on each
+    /// output channel.
+    Start {
+        /// Senders, by input channel.
+        senders: Vec<ActorRef<SubtaskMessage>>,
+        /// Receivers, by output channel.
+        receivers: Vec<ActorRef<SubtaskMessage>>,
+    },
+    /// From a sender: an element on an input channel.
+    In {
+        /// The input channel.
+        channel: usize,
+        /// What it carries.
+        element: Element,
+    },
+    /// From a receiver: it allows more batches on an output channel.
+    Credit {
+        /// The output channel.
+        output: usize,
+        /// Number of batches.
+        count: u32,
+    },
+    /// From the split enumerator: the answer to a request for work.
+    Assigned(AnyAssignment),
+    /// From the split enumerator to sources, from the coordinator to subtasks that have ended: take a snapshot.
+    Trigger(Barrier),
+    /// From the coordinator: a checkpoint is complete and what it holds is being published.
+    Completed(CheckpointId),
+    /// From itself: go on.
+    Tick,
+    /// From an operator's waker.
+    Wake,
+}
+
+impl ractor::Message for SubtaskMessage {}
+
+/// Settings all subtasks of a job share.
+#[derive(Clone)]
+pub struct SubtaskSettings {
+    /// Records a batch should hold under load.
+    pub batch_size: usize,
+    /// How long a record may wait for its batch to fill.
+    pub flush_timeout_ms: i64,
+    /// Batches a receiver allows on each channel.
+    pub credits: u32,
+    /// Whether barriers are aligned.
+    pub exactly_once: bool,
+    /// Whether checkpoints are taken.
+    pub checkpointing: bool,
+    /// Whether restored state that no operator declares is an error.
+    pub strict: bool,
+}
+
+/// What a subtask is made of.
+pub struct Deployment {
+    /// Which one.
+    pub id: SubtaskId,
+    /// The job.
+    pub job: JobId,
+    /// Its graph.
+    pub graph: Arc<JobGraph>,
+    /// The attempt.
+    pub attempt: Attempt,
+    /// Its channels.
+    pub wiring: crate::execution::Wiring,
+    /// What each operator of the chain gets back from a checkpoint; empty without one.
+    pub restored: Vec<Option<OperatorSnapshot>>,
+    /// Settings.
+    pub settings: SubtaskSettings,
+    /// Where snapshots go.
+    pub store: CheckpointStore,
+    /// Whom to report to.
+    pub master: ActorRef<JobMasterMessage>,
+    /// The clock.
+    pub clock: Clock,
+    /// Faults to put in.
+    pub faults: Option<Arc<dyn FaultInjector>>,
+}
+
+/// Where a checkpoint's parts go.
+pub fn snapshot_dir(barrier: &Barrier) -> SnapshotDir {
+    match &barrier.savepoint {
+        Some(target) => SnapshotDir::of_savepoint(barrier.checkpoint, target),
+        None => SnapshotDir::of_checkpoint(barrier.checkpoint),
+    }
+}
+
+/// The actor. Its state is a [`Running`].
+pub struct Subtask;
+
+/// State of a subtask.
+pub struct Running {
+    id: SubtaskId,
+    job: JobId,
+    attempt: Attempt,
+    place: String,
+    settings: SubtaskSettings,
+    store: CheckpointStore,
+    master: ActorRef<JobMasterMessage>,
+    clock: Clock,
+    tasks: Tasks,
+    chain: Chain,
+    inputs: Inputs,
+    outputs: Outputs,
+    input_channels: Vec<crate::execution::InputChannel>,
+    output_channels: Vec<crate::execution::OutputChannel>,
+    senders: Vec<ActorRef<SubtaskMessage>>,
+    receivers: Vec<ActorRef<SubtaskMessage>>,
+    is_restored: bool,
+    phase: Phase,
+    asked_for_splits: bool,
+    ended_with: Option<Vec<OperatorSnapshot>>,
+    /// What sinks have prepared for each checkpoint that is not known to be complete. Each acknowledgement names all
+    /// of it, so that what a failed checkpoint prepared is published with the next.
+    prepared: Vec<(CheckpointId, Committables)>,
+    tick_at: Option<Timestamp>,
+    ticking: bool,
+    report: SubtaskReport,
+    reported_at: Timestamp,
+    blocked_since: Option<u64>,
+    crash_after: Option<u64>,
+}
+
+/// The life of a subtask.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Phase {
+    /// Waiting to learn its neighbours.
+    Deployed,
+    /// At work.
+    Running,
+    /// A source whose stopping savepoint's barrier is out.
+    Stopping,
+    /// Has seen the end of its input.
+    Ended,
+}
+
+impl Actor for Subtask {
+    type Msg = SubtaskMessage;
+    type State = Running;
+    type Arguments = Deployment;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<SubtaskMessage>,
+        deployment: Deployment,
+    ) -> Result<Running, ActorProcessingErr> {
+        Ok(Running::new(myself, deployment))
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<SubtaskMessage>,
+        message: SubtaskMessage,
+        state: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        match catch_panic(|| state.on_message(&myself, message)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(state.failure(&error).into()),
+            Err(panic) => Err(state.panicked(panic).into()),
+        }
+    }
+}
+
+impl Running {
+    fn new(myself: ActorRef<SubtaskMessage>, deployment: Deployment) -> Self {
+        let Deployment { id, job, graph, attempt, wiring, restored, settings, store, master, clock, faults } =
+            deployment;
+        let vertex = &graph.vertices[id.vertex];
+        let parallelism = vertex.parallelism;
+        let place = format!("vertex '{}' subtask {}/{}", vertex.name, id.index + 1, parallelism);
+        let range = KeyGroupRange::of_subtask(id.index, parallelism, graph.max_parallelism);
+        let tasks = Tasks::default();
+        let job_name: Arc<str> = graph.name.as_str().into();
+        let is_restored = !restored.is_empty();
+        let mut restored = restored.into_iter();
+        let chain = Chain::new(
+            &vertex.chain,
+            |operator| Place {
+                job,
+                job_name: Arc::clone(&job_name),
+                operator: operator.name.as_str().into(),
+                uid: operator.uid.as_str().into(),
+                subtask: id.index,
+                parallelism,
+                attempt,
+                checkpointing: settings.checkpointing,
+                batch_size: settings.batch_size,
+                waker: Arc::new({
+                    let myself = myself.clone();
+                    move || drop(myself.cast(SubtaskMessage::Wake))
+                }),
+                spawner: Arc::new({
+                    let tasks = tasks.clone();
+                    move |future| tasks.spawn(future)
+                }),
+            },
+            |_| {
+                let mut snapshot = restored.next().flatten();
+                let states = snapshot.as_mut().map(|snapshot| std::mem::take(&mut snapshot.states));
+                (StateStore::new(range, states.unwrap_or_default()), snapshot)
+            },
+        );
+        let ports = wiring.inputs.iter().map(|channel| channel.port);
+        let inputs = Inputs::new(ports, settings.credits, settings.exactly_once, chain.restored_watermark());
+        let edges = vertex.outputs.iter().zip(&wiring.edges).map(|(edge, channels)| {
+            let place = PartitionerPlace {
+                subtask: id.index,
+                channels: *channels,
+                max_parallelism: graph.max_parallelism,
+            };
+            ((graph.edges[*edge].partitioning.factory)(place), *channels)
+        });
+        let outputs = Outputs::new(edges.collect(), settings.credits, settings.batch_size);
+        let crash_after = faults.and_then(|faults| faults.crash_after(id, &vertex.name, attempt));
+        Running {
+            id,
+            job,
+            attempt,
+            place,
+            settings,
+            store,
+            master,
+            clock,
+            tasks,
+            chain,
+            inputs,
+            outputs,
+            input_channels: wiring.inputs,
+            output_channels: wiring.outputs,
+            senders: Vec::new(),
+            receivers: Vec::new(),
+            is_restored,
+            phase: Phase::Deployed,
+            asked_for_splits: false,
+            ended_with: None,
+            prepared: Vec::new(),
+            tick_at: None,
+            ticking: false,
+            report: SubtaskReport::default(),
+            reported_at: 0,
+            blocked_since: None,
+            crash_after,
+        }
+    }
+
+    fn failure(&self, error: &OperatorError) -> Failure {
+        Failure { subtask: Some(self.id), place: self.place.clone(), message: describe(error), fatal: false }
+    }
+
+    fn panicked(&self, message: String) -> Failure {
+        Failure { subtask: Some(self.id), place: self.place.clone(), message, fatal: false }
+    }
+
+    fn tell_master(&self, event: SubtaskEvent) {
+        let message = JobMasterMessage::Subtask { attempt: self.attempt, id: self.id, event };
+        // A master that is gone stops this subtask through its Worker.
+        let _ = self.master.cast(message);
+    }
+
+    fn on_message(
+        &mut self,
+        myself: &ActorRef<SubtaskMessage>,
+        message: SubtaskMessage,
+    ) -> Result<(), OperatorError> {
+        match message {
+            SubtaskMessage::In { channel, element } => self.inputs.push(channel, element),
+            SubtaskMessage::Credit { output, count } => self.outputs.add_credit(output, count),
+            SubtaskMessage::Tick => self.ticking = false,
+            SubtaskMessage::Wake => self.chain.wake(),
+            SubtaskMessage::Start { senders, receivers } => {
+                self.senders = senders;
+                self.receivers = receivers;
+                self.chain.open(self.is_restored, self.settings.strict, self.clock.now())?;
+                self.phase = Phase::Running;
+                self.tell_master(SubtaskEvent::Running);
+            }
+            SubtaskMessage::Assigned(assignment) => self.on_assigned(assignment)?,
+            SubtaskMessage::Trigger(barrier) => self.on_trigger(barrier)?,
+            SubtaskMessage::Completed(checkpoint) => self.prepared.retain(|(id, _)| *id > checkpoint),
+        }
+        self.pump(myself)
+    }
+
+    fn on_assigned(&mut self, assignment: AnyAssignment) -> Result<(), OperatorError> {
+        let now = self.clock.now();
+        match assignment {
+            Assignment::Splits(splits) => {
+                self.asked_for_splits = false;
+                self.chain.add_splits(splits, now)
+            }
+            // The enumerator keeps the request and answers again.
+            Assignment::Later(_) => self.chain.no_splits_now(now),
+            Assignment::Finished => self.chain.no_more_splits(now),
+        }
+    }
+
+    fn on_trigger(&mut self, barrier: Barrier) -> Result<(), OperatorError> {
+        match self.phase {
+            Phase::Running if self.chain.has_source() && !self.chain.is_source_ended() => {
+                if barrier.stop {
+                    self.phase = Phase::Stopping;
+                }
+                let now = self.clock.now();
+                self.outputs.now = now;
+                self.chain.source_barrier(barrier, now, &mut self.outputs)
+            }
+            Phase::Ended => {
+                let operators = self.ended_with.clone().unwrap_or_default();
+                for operator in self.ended_with.iter_mut().flatten() {
+                    operator.committables.clear();
+                }
+                self.store_snapshot(barrier, operators);
+                Ok(())
+            }
+            // The end of this subtask will be reported; the coordinator then asks again.
+            Phase::Deployed | Phase::Running | Phase::Stopping => Ok(()),
+        }
+    }
+
+    /// Works while there is input and credit, within the budget.
+    fn pump(&mut self, myself: &ActorRef<SubtaskMessage>) -> Result<(), OperatorError> {
+        if self.phase == Phase::Deployed {
+            return Ok(());
+        }
+        let began = self.clock.nanos();
+        if let Some(since) = self.blocked_since.take() {
+            self.report.backpressured_ns += began - since;
+        }
+        let mut steps = 0;
+        let (mut more, mut wake_at) = (false, None);
+        loop {
+            self.send_pending();
+            if self.outputs.is_blocked() {
+                break;
+            }
+            if steps >= BUDGET {
+                more = true;
+                break;
+            }
+            let now = self.clock.now();
+            self.outputs.now = now;
+            if self.chain.step(now, &mut self.outputs)? {
+                steps += 1;
+                self.after_step();
+                continue;
+            }
+            if let Some((port, element, credit)) = self.inputs.next(now) {
+                if let Some(credit) = credit {
+                    let output = self.input_channels[credit.channel].output;
+                    let _ = self.senders[credit.channel]
+                        .cast(SubtaskMessage::Credit { output, count: credit.count });
+                }
+                self.feed(port, element, now)?;
+                continue;
+            }
+            if self.chain.has_source() && self.phase == Phase::Running {
+                self.ask_for_splits();
+                match self.chain.poll_source(now, &mut self.outputs)? {
+                    SourceStatus::More => {
+                        steps += 1;
+                        self.after_step();
+                        self.crash_if_due();
+                        continue;
+                    }
+                    SourceStatus::Waiting(until) => wake_at = until,
+                    SourceStatus::Ended => {}
+                }
+            }
+            break;
+        }
+        let now = self.clock.now();
+        let waited = self.outputs.gathering_since().map(|since| now - since);
+        if !more || waited.is_some_and(|waited| waited >= self.settings.flush_timeout_ms) {
+            self.outputs.flush();
+            self.send_pending();
+        }
+        while let Some((barrier, operators)) = self.chain.take_snapshot() {
+            self.report.alignment_ms = self.inputs.alignment_ms;
+            self.store_snapshot(barrier, operators);
+        }
+        self.end_if_done(now)?;
+        let ended = self.clock.nanos();
+        self.report.busy_ns += ended - began;
+        if self.outputs.is_blocked() {
+            self.blocked_since = Some(ended);
+        }
+        self.report_if_due(now);
+        if more {
+            self.tick(myself);
+        } else {
+            let timer = self.chain.next_processing_time();
+            self.schedule(myself, wake_at.into_iter().chain(timer).min());
+        }
+        Ok(())
+    }
+
+    fn send_pending(&mut self) {
+        let (receivers, channels) = (&self.receivers, &self.output_channels);
+        self.outputs.drain(|at, element| {
+            // A receiver that is gone has failed; the attempt ends.
+            let _ = receivers[at].cast(SubtaskMessage::In { channel: channels[at].channel, element });
+        });
+    }
+
+    fn after_step(&mut self) {
+        if self.settings.flush_timeout_ms == 0 {
+            self.outputs.flush();
+        }
+    }
+
+    /// Gives the chain an element. Where a fault is due within a batch, the records before it are processed first.
+    fn feed(&mut self, port: usize, element: Element, now: Timestamp) -> Result<(), OperatorError> {
+        let (Some(left), Element::Batch(batch)) = (&mut self.crash_after, &element) else {
+            self.chain.push(port, element);
+            return Ok(());
+        };
+        let records = batch.len() as u64;
+        if records < *left {
+            *left -= records;
+            self.chain.push(port, element);
+            return Ok(());
+        }
+        if let Element::Batch(mut batch) = element {
+            drop(batch.split_off(*left as usize));
+            self.chain.push(port, Element::Batch(batch));
+            while self.chain.step(now, &mut self.outputs)? {}
+            self.send_pending();
+        }
+        panic!("injected fault");
+    }
+
+    /// Sources count what they have read.
+    fn crash_if_due(&self) {
+        let read = self.chain.counts().first().map_or(0, |counts| counts.records_out);
+        if self.crash_after.is_some_and(|after| read >= after) {
+            panic!("injected fault");
+        }
+    }
+
+    fn ask_for_splits(&mut self) {
+        if !self.asked_for_splits && self.chain.wants_splits() {
+            self.asked_for_splits = true;
+            self.tell_master(SubtaskEvent::WantsSplits);
+        }
+    }
+
+    /// Stores a snapshot beside the subtask and acknowledges it.
+    fn store_snapshot(&mut self, barrier: Barrier, mut operators: Vec<OperatorSnapshot>) {
+        let checkpoint = barrier.checkpoint;
+        for operator in &mut operators {
+            let committables = std::mem::take(&mut operator.committables);
+            if !committables.is_empty() {
+                self.prepared.push((checkpoint, (operator.uid.clone(), committables)));
+            }
+        }
+        let committables = self.prepared.iter().map(|(_, committables)| committables.clone()).collect();
+        let (store, master) = (self.store.clone(), self.master.clone());
+        let (job, id, attempt) = (self.job, self.id, self.attempt);
+        let alignment_ms = self.report.alignment_ms;
+        self.tasks.spawn(async move {
+            let dir = snapshot_dir(&barrier);
+            let snapshot = SubtaskSnapshot { checkpoint, operators };
+            let bytes = snapshot.operators.iter().map(|operator| operator.bytes() as u64).sum();
+            let event = match store.write_snapshot(job, &dir, id, attempt, snapshot).await {
+                Ok(snapshot) => {
+                    let metadata = SubtaskMetadata { snapshot, committables, bytes };
+                    SubtaskEvent::Acknowledged { checkpoint, metadata, alignment_ms }
+                }
+                Err(error) => SubtaskEvent::Declined { checkpoint, reason: describe(&error) },
+            };
+            let _ = master.cast(JobMasterMessage::Subtask { attempt, id, event });
+        });
+    }
+
+    fn end_if_done(&mut self, now: Timestamp) -> Result<(), OperatorError> {
+        let done = self.phase == Phase::Running && self.chain.is_ended() && !self.outputs.is_blocked();
+        if done && self.outputs.gathering_since().is_none() {
+            self.phase = Phase::Ended;
+            self.ended_with = Some(self.chain.final_snapshot(self.settings.checkpointing, now)?);
+            self.send_report(now);
+            self.tell_master(SubtaskEvent::Ended);
+        }
+        Ok(())
+    }
+
+    fn report_if_due(&mut self, now: Timestamp) {
+        if now - self.reported_at >= REPORT_EVERY_MS && self.phase != Phase::Ended {
+            self.send_report(now);
+        }
+    }
+
+    fn send_report(&mut self, now: Timestamp) {
+        self.reported_at = now;
+        let counts = self.chain.counts();
+        self.report.operators = counts;
+        self.report.watermark = self.chain.watermark();
+        self.report.progress = self.chain.progress();
+        self.report.queued_batches = self.inputs.queued() as u64;
+        self.report.waiting_elements = self.outputs.waiting() as u64;
+        self.report.most_queued_batches = self.report.most_queued_batches.max(self.report.queued_batches);
+        self.tell_master(SubtaskEvent::Report(Box::new(self.report.clone())));
+    }
+
+    fn tick(&mut self, myself: &ActorRef<SubtaskMessage>) {
+        if !self.ticking {
+            self.ticking = true;
+            let _ = myself.cast(SubtaskMessage::Tick);
+        }
+    }
+
+    fn schedule(&mut self, myself: &ActorRef<SubtaskMessage>, at: Option<Timestamp>) {
+        let now = self.clock.now();
+        if self.tick_at.is_some_and(|scheduled| scheduled <= now) {
+            self.tick_at = None;
+        }
+        let Some(at) = at.filter(|at| self.tick_at.is_none_or(|scheduled| *at < scheduled)) else { return };
+        if at <= now {
+            self.tick(myself);
+            return;
+        }
+        self.tick_at = Some(at);
+        drop(myself.send_after(self.clock.until(at), || SubtaskMessage::Tick));
+    }
+}

@@ -1,0 +1,204 @@
+//! The output channels of a subtask: partitioners, batches being gathered, credit. Plain data; sending is the
+//! caller's.
+
+use hurtig_dataflow::chain::EdgeOutput;
+use hurtig_dataflow::element::Element;
+use hurtig_dataflow::error::OpResult;
+use hurtig_dataflow::partition::Partitioner;
+use hurtig_dataflow::time::Timestamp;
+use std::collections::VecDeque;
+
+/// One outgoing edge.
+struct Edge {
+    partitioner: Box<dyn Partitioner>,
+    first: usize,
+    channels: usize,
+}
+
+struct Channel {
+    credits: u32,
+    pending: VecDeque<Element>,
+}
+
+/// The output channels of a subtask.
+pub struct Outputs {
+    edges: Vec<Edge>,
+    channels: Vec<Channel>,
+    batch_size: usize,
+    waiting: usize,
+    gathering_since: Option<Timestamp>,
+    /// Time for `gathering_since`; set by the caller before each step.
+    pub now: Timestamp,
+}
+
+impl Outputs {
+    /// Outputs over edges given by their partitioner and number of channels; every channel starts with `credits`.
+    pub fn new(edges: Vec<(Box<dyn Partitioner>, usize)>, credits: u32, batch_size: usize) -> Self {
+        let mut first = 0;
+        let edges: Vec<_> = edges
+            .into_iter()
+            .map(|(partitioner, channels)| {
+                first += channels;
+                Edge { partitioner, first: first - channels, channels }
+            })
+            .collect();
+        let channels = (0..first).map(|_| Channel { credits, pending: VecDeque::new() }).collect();
+        Outputs { edges, channels, batch_size, waiting: 0, gathering_since: None, now: 0 }
+    }
+
+    /// The receiver of a channel allows more.
+    pub fn add_credit(&mut self, channel: usize, count: u32) {
+        self.channels[channel].credits += count;
+    }
+
+    /// Whether something waits for credit: no more work until it has gone.
+    pub fn is_blocked(&self) -> bool {
+        self.waiting > 0
+    }
+
+    /// Number of elements that wait for credit.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Since when records wait for their batch to fill.
+    pub fn gathering_since(&self) -> Option<Timestamp> {
+        self.gathering_since
+    }
+
+    /// Closes the batches of all channels that have credit.
+    pub fn flush(&mut self) {
+        if self.gathering_since.is_none() {
+            return;
+        }
+        let mut left = false;
+        for edge in &mut self.edges {
+            for at in 0..edge.channels {
+                let channel = &mut self.channels[edge.first + at];
+                if edge.partitioner.gathered(at) == 0 {
+                    continue;
+                }
+                if channel.credits as usize <= channel.pending.len() {
+                    left = true;
+                } else if let Some(batch) = edge.partitioner.take(at) {
+                    channel.pending.push_back(Element::Batch(batch));
+                    self.waiting += 1;
+                }
+            }
+        }
+        if !left {
+            self.gathering_since = None;
+        }
+    }
+
+    /// Sends what credit allows.
+    pub fn drain(&mut self, mut send: impl FnMut(usize, Element)) {
+        if self.waiting == 0 {
+            return;
+        }
+        for (at, channel) in self.channels.iter_mut().enumerate() {
+            while let Some(front) = channel.pending.front() {
+                if matches!(front, Element::Batch(_)) {
+                    if channel.credits == 0 {
+                        break;
+                    }
+                    channel.credits -= 1;
+                }
+                if let Some(element) = channel.pending.pop_front() {
+                    self.waiting -= 1;
+                    send(at, element);
+                }
+            }
+        }
+    }
+}
+
+impl EdgeOutput for Outputs {
+    fn send(&mut self, edge: usize, element: Element) -> OpResult {
+        let edge = &mut self.edges[edge];
+        match element {
+            Element::Batch(batch) => {
+                edge.partitioner.add(batch)?;
+                for at in 0..edge.channels {
+                    if edge.partitioner.gathered(at) >= self.batch_size
+                        && let Some(batch) = edge.partitioner.take(at)
+                    {
+                        self.channels[edge.first + at].pending.push_back(Element::Batch(batch));
+                        self.waiting += 1;
+                    }
+                }
+                self.gathering_since = self.gathering_since.or(Some(self.now));
+            }
+            control => {
+                for at in 0..edge.channels {
+                    let pending = &mut self.channels[edge.first + at].pending;
+                    if let Some(batch) = edge.partitioner.take(at) {
+                        pending.push_back(Element::Batch(batch));
+                        self.waiting += 1;
+                    }
+                    if let (Some(Element::Watermark(last)), Element::Watermark(time)) =
+                        (pending.back_mut(), &control)
+                    {
+                        *last = *time;
+                        continue;
+                    }
+                    pending.push_back(control.duplicate());
+                    self.waiting += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hurtig_dataflow::batch::Rows;
+    use hurtig_dataflow::partition::{PartitionerPlace, Partitioning};
+
+    fn outputs(channels: usize, credits: u32) -> Outputs {
+        let place = PartitionerPlace { subtask: 0, channels, max_parallelism: 128 };
+        let partitioner = (Partitioning::rebalance::<u64>().factory)(place);
+        Outputs::new(vec![(partitioner, channels)], credits, 4)
+    }
+
+    fn batch(records: std::ops::Range<u64>) -> Element {
+        Element::Batch(Box::new(Rows::untimed(records.collect())))
+    }
+
+    #[test]
+    fn a_sender_without_credit_waits_and_goes_on_where_it_stopped() {
+        let mut outputs = outputs(1, 2);
+        for _ in 0..4 {
+            outputs.send(0, batch(0..4)).unwrap();
+        }
+        outputs.send(0, Element::End).unwrap();
+        let mut sent = Vec::new();
+        outputs.drain(|_, element| sent.push(format!("{element:?}")));
+        assert_eq!((sent.len(), outputs.is_blocked()), (2, true));
+        outputs.add_credit(0, 2);
+        outputs.drain(|_, element| sent.push(format!("{element:?}")));
+        assert_eq!(sent[2..], ["Batch(4 records)", "Batch(4 records)", "End"]);
+        assert!(!outputs.is_blocked());
+    }
+
+    #[test]
+    fn records_gather_until_the_batch_is_full_or_flushed_and_never_fall_behind_a_barrier() {
+        let mut outputs = outputs(2, 8);
+        outputs.send(0, batch(0..3)).unwrap();
+        assert!(!outputs.is_blocked() && outputs.gathering_since().is_some());
+        outputs.send(0, Element::Watermark(7)).unwrap();
+        let mut sent = Vec::new();
+        outputs.drain(|channel, element| sent.push((channel, format!("{element:?}"))));
+        assert_eq!(
+            sent,
+            [
+                (0, "Batch(2 records)".to_string()),
+                (0, "Watermark(7)".to_string()),
+                (1, "Batch(1 records)".to_string()),
+                (1, "Watermark(7)".to_string()),
+            ]
+        );
+    }
+}
