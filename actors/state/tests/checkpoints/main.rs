@@ -1,0 +1,9 @@
+//! Checkpoints in a real directory and in memory: written, moved, damaged, listed, deleted, restored.
+
+// The allowance for tests in the lint's settings does not reach helpers outside `#[test]` functions.
+#![allow(clippy::unwrap_used)]
+
+mod damage;
+mod restore;
+mod samples;
+mod store;
