@@ -110,7 +110,7 @@ fn cannot_start(program: &Path, error: &io::Error) -> Failure {
             not_executable(program, "cannot be started: the interpreter or loader it names does not exist")
         }
         io::ErrorKind::PermissionDenied => not_executable(program, "cannot be started: permission denied"),
-        _ => not_executable(program, &format!("cannot be started, is it built for this machine? {error}")),
+        _ => not_executable(program, &format!("cannot be started: {error}")),
     }
 }
 
