@@ -9,7 +9,7 @@ fn hurtig(folder: &Path, args: &[&str]) -> Output {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HURTIG_")) {
         command.env_remove(name);
     }
-    command.current_dir(folder).args(args).output().unwrap()
+    command.current_dir(folder).args(args).output().expect("the binary starts")
 }
 
 fn check(folder: &Path, args: &[&str], code: i32, words: &str) {
