@@ -121,19 +121,18 @@ impl CommonFlags {
 /// variables: the configuration, the program's own arguments, and how to talk to the user.
 ///
 /// ```
-/// # use hurtig_runtime::config::Config;
 /// let line = ["flights", "--parallelism", "2", "--", "--data", "flights.csv"];
-/// let (config, args, _ui) = hurtig::args::parse(line.into_iter().map(Into::into))?;
+/// let (config, args, _ui) = hurtig::parse(line.into_iter().map(Into::into))?;
 /// assert_eq!(config.parallelism.default, Some(2));
 /// assert_eq!(args, ["--data", "flights.csv"]);
-/// # Ok::<(), hurtig::args::ArgsError>(())
+/// # Ok::<(), hurtig::ArgsError>(())
 /// ```
 pub fn parse(args: impl Iterator<Item = OsString>) -> Result<(Config, Vec<String>, Ui), ArgsError> {
     parse_onto(Config::builder().process(), args)
 }
 
-/// [`parse`] on top of given sources: for programs that bring a configuration of their own, and for tests.
-pub fn parse_onto(
+/// [`parse`] on top of given sources instead of this process's.
+fn parse_onto(
     sources: ConfigBuilder,
     args: impl Iterator<Item = OsString>,
 ) -> Result<(Config, Vec<String>, Ui), ArgsError> {
