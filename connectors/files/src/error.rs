@@ -56,6 +56,14 @@ pub enum Error {
     /// The output folder is a file.
     #[error("'{0}' is not a folder: remove it, or choose another output folder")]
     NotAFolder(String),
+    /// The output folder was removed.
+    #[error("cannot {action} '{path}', its folder is gone: put it back, or choose another output folder")]
+    FolderGone {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: String,
+    },
     /// Another job writes there.
     #[error("the output folder '{folder}' is in use by {holder}: cancel that job, or choose another folder")]
     InUse {
@@ -138,7 +146,8 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let shown = shown(path);
         match source.kind() {
-            io::ErrorKind::NotFound => Error::Missing(shown),
+            io::ErrorKind::NotFound if action == "read" => Error::Missing(shown),
+            io::ErrorKind::NotFound => Error::FolderGone { action, path: shown },
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 Error::Denied { action, path: shown }
             }

@@ -11,7 +11,7 @@ mod rolling;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use rolling::RollingPolicy;
 

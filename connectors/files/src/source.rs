@@ -4,6 +4,9 @@ mod input;
 mod list;
 mod reader;
 
+#[cfg(test)]
+mod tests;
+
 use crate::error::absolute;
 use hurtig_dataflow::OpResult;
 use hurtig_dataflow::Record;

@@ -7,7 +7,7 @@
 use crate::error::{Error, failed, shown};
 use hurtig_dataflow::operator::Place;
 use std::fs::{self, File, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -36,33 +36,27 @@ impl FolderLock {
                 .truncate(false)
                 .open(&path)
                 .map_err(failed("write", &path))?;
-            let alone = try_lock(file.try_lock(), &path)?;
-            if alone {
-                if !is_at(&file, &path) {
-                    continue;
-                }
+            let alone = match file.try_lock() {
+                Ok(()) => true,
+                Err(TryLockError::WouldBlock) => false,
+                Err(TryLockError::Error(error)) => granted(Err(error), &path).map(|()| true)?,
+            };
+            if alone && is_at(&file, &path) {
                 let text = format!("{owner}process {}\njob {}\n", std::process::id(), place.job_name);
                 let written = file.set_len(0).and_then(|()| file.write_all(text.as_bytes()));
                 written.map_err(failed("write", &path))?;
             }
-            // Not at once, so somebody may come between: whose the folder is, is read again below.
-            if !try_lock(file.try_lock_shared(), &path)? {
-                holder = fs::read_to_string(&path).unwrap_or_default();
-                if !holder.starts_with(&owner) && !holder.is_empty() {
-                    break;
-                }
-                std::thread::yield_now();
-                continue;
-            }
+            // Waits for nothing long: nobody stays alone. Others may come between, so whose the folder is, is read.
+            granted(file.lock_shared(), &path)?;
             holder.clear();
             let read = file.rewind().and_then(|()| file.read_to_string(&mut holder));
             read.map_err(failed("read", &path))?;
             if holder.starts_with(&owner) && is_at(&file, &path) {
                 return Ok(FolderLock { file, path });
             }
-            if !holder.is_empty() && is_at(&file, &path) {
-                break;
-            }
+            // Somebody else's, unless he is just leaving.
+            drop(file);
+            std::thread::yield_now();
         }
         Err(Error::InUse { folder: shown(folder), holder: describe(&holder, place) })
     }
@@ -77,12 +71,11 @@ impl Drop for FolderLock {
     }
 }
 
-/// Whether the lock was given.
-fn try_lock(result: Result<(), TryLockError>, path: &Path) -> Result<bool, Error> {
+/// Not every file system knows locks; there nobody is refused.
+fn granted(result: io::Result<()>, path: &Path) -> Result<(), Error> {
     match result {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(error)) => Err(Error::io("lock", path, error)),
+        Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(Error::io("lock", path, error)),
+        _ => Ok(()),
     }
 }
 
@@ -104,4 +97,56 @@ fn describe(text: &str, place: &Place) -> String {
         return format!("another sink of this job ('{uid}')");
     }
     format!("job {} '{name}' ({process})", job.get(..8).unwrap_or("unknown"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::tests::place;
+
+    #[test]
+    fn subtasks_of_one_job_share_a_folder_and_others_are_refused_until_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = FolderLock::acquire(folder.path(), &place(1, 0, 2, 1)).unwrap();
+        let second = FolderLock::acquire(folder.path(), &place(1, 1, 2, 1)).unwrap();
+        drop(first);
+        let refused = FolderLock::acquire(folder.path(), &place(2, 0, 1, 1)).err().unwrap().to_string();
+        assert!(refused.contains("is in use by job 00000000 'test' (process "), "{refused}");
+        assert!(refused.ends_with("cancel that job, or choose another folder"), "{refused}");
+        let mut sibling = place(1, 0, 1, 1);
+        sibling.uid = "another".into();
+        let refused = FolderLock::acquire(folder.path(), &sibling).err().unwrap().to_string();
+        assert!(refused.contains("another sink of this job ('sink')"), "{refused}");
+        drop(second);
+        assert!(!folder.path().join(NAME).exists());
+        FolderLock::acquire(folder.path(), &place(2, 0, 1, 1)).unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_whose_process_is_dead_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(NAME), "somebody else\nprocess 1\njob old\n").unwrap();
+        FolderLock::acquire(folder.path(), &place(2, 0, 1, 1)).unwrap();
+    }
+
+    #[test]
+    fn of_many_that_come_at_once_only_one_job_gets_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..50 {
+            let taken: Vec<(u128, FolderLock)> = std::thread::scope(|scope| {
+                let path = folder.path();
+                let threads: Vec<_> = (0..6u128)
+                    .map(|i| {
+                        scope.spawn(move || {
+                            Some((i % 2, FolderLock::acquire(path, &place(i % 2, 0, 1, 1)).ok()?))
+                        })
+                    })
+                    .collect();
+                threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(!taken.is_empty());
+            assert!(taken.iter().all(|(job, _)| *job == taken[0].0));
+            assert_eq!(taken.len(), 3, "all subtasks of the job that got it");
+        }
+    }
 }

@@ -45,8 +45,8 @@ pub(super) struct Writer<T, E: EncodeFormat<T>> {
     counter: u64,
     /// By bucket.
     open: HashMap<String, OpenPart<E::Encoder>>,
-    /// Closed since the last checkpoint: no checkpoint names them yet.
-    fresh: Vec<Closed>,
+    /// Closed since the last checkpoint, and whether one names the file as still open.
+    fresh: Vec<(Closed, bool)>,
     /// Named by a checkpoint, and not known to be published.
     closed: Vec<Closed>,
     /// Continued under another name.
@@ -115,11 +115,12 @@ impl<T: Record, E: EncodeFormat<T>> Writer<T, E> {
 
     fn close(&mut self, bucket: &str) -> Result<(), Error> {
         let Some(part) = self.open.remove(bucket) else { return Ok(()) };
+        let in_checkpoint = part.in_checkpoint;
         let closed = part.close()?;
         if self.publishes {
             publish(&closed)?;
         } else {
-            self.fresh.push(closed);
+            self.fresh.push((closed, in_checkpoint));
         }
         Ok(())
     }
@@ -134,6 +135,12 @@ impl<T: Record, E: EncodeFormat<T>> Writer<T, E> {
     /// Takes over this writer's part of what the checkpoint names.
     fn restore(&mut self, states: &[WriterState]) -> Result<(), Error> {
         self.counter = states.iter().map(|state| state.counter).max().unwrap_or(0);
+        let needed = states.iter().flat_map(|state| {
+            let kept = state.kept.iter().map(|kept| &kept.path);
+            kept.chain(state.closed.iter().map(|closed| &closed.from))
+        });
+        self.delete_left_over(&self.folder, &needed.collect())?;
+        // Where snapshots were joined, several may name a file; the first decides whose it is.
         let mut seen = BTreeSet::new();
         for (at, state) in states.iter().enumerate() {
             let mine = at % self.parallelism == self.names.subtask;
@@ -149,7 +156,7 @@ impl<T: Record, E: EncodeFormat<T>> Writer<T, E> {
                 }
             }
         }
-        self.delete_left_over(&self.folder, &seen)
+        Ok(())
     }
 
     /// Goes on with a file kept open, in a copy.
@@ -172,8 +179,7 @@ impl<T: Record, E: EncodeFormat<T>> Writer<T, E> {
             let path = entry.map_err(failed("read", folder))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if let Some(name) = Names::parse(name) {
-                let mine = self.open.values().any(|part| part.path == path);
-                if self.names.follows(&name, self.parallelism) && !needed.contains(&path) && !mine {
+                if self.names.follows(&name, self.parallelism) && !needed.contains(&path) {
                     remove(&path)?;
                 }
             } else if self.bucket_by.is_some() && path.is_dir() && !path.is_symlink() {
@@ -230,7 +236,7 @@ impl<T: Record, E: EncodeFormat<T>> SinkWriter<T> for Writer<T, E> {
             kept.push(Kept { path, bucket: bucket.clone(), bytes, since: part.since });
         }
         self.closed.retain(|closed| closed.from.symlink_metadata().is_ok());
-        self.closed.append(&mut self.fresh);
+        self.closed.extend(self.fresh.drain(..).map(|(closed, _)| closed));
         let paths = kept.iter().map(|kept| &kept.path).chain(self.closed.iter().map(|closed| &closed.from));
         for folder in paths.filter_map(|path| path.parent()).collect::<BTreeSet<_>>() {
             sync_folder(folder)?;
@@ -262,8 +268,9 @@ impl<T: Record, E: EncodeFormat<T>> SinkWriter<T> for Writer<T, E> {
 
 impl<T, E: EncodeFormat<T>> Drop for Writer<T, E> {
     fn drop(&mut self) {
-        let unnamed = self.open.values().filter(|part| !part.in_checkpoint).map(|part| &part.path);
-        for path in unnamed.chain(self.fresh.iter().map(|closed| &closed.from)) {
+        let open = self.open.values().map(|part| (&part.path, part.in_checkpoint));
+        let fresh = self.fresh.iter().map(|(closed, in_checkpoint)| (&closed.from, *in_checkpoint));
+        for (path, _) in open.chain(fresh).filter(|(_, in_checkpoint)| !in_checkpoint) {
             let _ = fs::remove_file(path);
         }
     }
