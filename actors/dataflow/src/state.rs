@@ -12,7 +12,7 @@ mod timers;
 
 pub use broadcast::BroadcastTable;
 pub use handles::{
-    AggregatingState, KeyScope, ListState, MapState, ReducingState, StateTtl, TtlUpdate, ValueState,
+    AggregatingState, KeyScope, ListState, MapState, ReducingState, Scope, StateTtl, TtlUpdate, ValueState,
 };
 pub use list::ItemList;
 pub use table::{KeyedTable, NamespacedTable};
