@@ -1,1 +1,88 @@
-//! The DataStream API of hurtig
+//! The DataStream API of hurtig: what a program says about its streams.
+//!
+//! A program asks an [`Environment`] for streams, transforms them, and writes them to sinks. Nothing runs meanwhile:
+//! the environment gathers a job graph, which the runtime executes.
+//!
+//! ```
+//! use hurtig_datastream::prelude::*;
+//! use std::time::Duration;
+//!
+//! let env = Environment::new();
+//! let counts = env
+//!     .from_collection(vec![("a", 1i64), ("b", 2), ("a", 3)].into_iter().map(|(w, t)| (w.to_string(), t)).collect())
+//!     .assign_timestamps_and_watermarks(WatermarkStrategy::monotonous().with_timestamps(|r: &(String, i64)| r.1))
+//!     .key_by(|(word, _)| word.clone())
+//!     .window(TumblingEventTimeWindows::of(Duration::from_secs(5)))
+//!     .count();
+//! let results = counts.collect();
+//! # let _ = results;
+//! assert_eq!(env.graph().nodes.len(), 4);
+//! ```
+//!
+//! # Invariants
+//! * Nothing here runs a job, reads a clock or starts a thread; operators see time through their context.
+//! * A user's function is called by one subtask at a time per clone; closures are shared by all subtasks of a process.
+//! * Every operator's state is declared in its `open`; none takes part in snapshots by itself.
+//!
+//! # Decisions
+//! * 2026-11: keys are computed for a whole batch at once behind one dynamic call, so `KeyedStream` needs no third type
+//!   parameter and the loop over the batch stays free of calls.
+//! * 2026-11: a window's state per key is a list of panes in one row, and timers name key and time only: sessions merge
+//!   without moving rows between namespaces, and a rescale can never part a pane from its key.
+//! * 2026-11: aligned windows share slices of the greatest common divisor of size and slide; a pane per slice is
+//!   taken whole when the watermark passes, without a timer per key.
+
+mod aggregates;
+mod collector;
+//LATER mod connected;
+mod context;
+mod environment;
+mod keyed;
+mod operators;
+mod sinks;
+mod sources;
+mod stream;
+mod windows;
+
+pub use aggregates::{Average, Count, Fold, Max, Min, Sum};
+pub use collector::Collector;
+//LATER pub use connected::{BroadcastConnectedStreams, ConnectedStreams, KeyedBroadcastConnectedStreams, KeyedConnectedStreams};
+pub use context::{BroadcastContext, KeyedContext, KeyedOpenContext, ProcessContext, TimeDomain, Timer};
+pub use environment::Environment;
+pub use keyed::KeyedStream;
+//LATER pub use operators::async_map::AsyncOptions;
+//LATER pub use operators::broadcast_process::{BroadcastProcessFunction, KeyedBroadcastProcessFunction};
+//LATER pub use operators::co_process::{CoProcessFunction, KeyedCoProcessFunction};
+//LATER pub use operators::interval_join::{BoundedIntervalJoin, IntervalJoin};
+pub use operators::keyed_process::KeyedProcessFunction;
+pub use operators::process::ProcessFunction;
+//LATER pub use operators::window_join::{Either, JoinBuilder, JoinKeyed, JoinWhere, JoinWindowed};
+pub use sinks::collect::Collected;
+pub use sources::generator::GeneratorSource;
+pub use sources::range::Strided;
+pub use stream::{DataStream, StreamSink};
+pub use windows::assigner::{
+    EventTimeSessionWindows, GlobalWindows, ProcessingTimeSessionWindows, SlidingEventTimeWindows,
+    SlidingProcessingTimeWindows, TimeWindow, TumblingEventTimeWindows, TumblingProcessingTimeWindows,
+    WindowAssigner, Windows,
+};
+pub use windows::evictor::{CountEvictor, Evictor, EvictorContext, TimeEvictor};
+pub use windows::function::{ProcessWindowFunction, WindowContext, WindowRecords};
+pub use windows::stream::WindowedStream;
+pub use windows::trigger::{
+    ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, DefaultTrigger,
+    EventTimeTrigger, ProcessingTimeTrigger, PurgingTrigger, Trigger, TriggerContext, TriggerResult,
+};
+
+/// What most programs need.
+pub mod prelude {
+    pub use crate::*;
+    pub use hurtig_dataflow::operator::{AggregateFunction, OpenContext, OutputTag};
+    pub use hurtig_dataflow::sink::{Sink, SinkContext, SinkWriter};
+    pub use hurtig_dataflow::source::{Source, SplitEnumerator, SplitReader};
+    pub use hurtig_dataflow::state::{
+        AggregatingState, BroadcastTable, Handle, ListState, MapState, ReducingState, StateTtl, ValueState,
+    };
+    pub use hurtig_dataflow::watermark::{WatermarkGenerator, WatermarkStrategy};
+    pub use hurtig_dataflow::{BoxError, Key, OpResult, Record, Timestamp};
+}

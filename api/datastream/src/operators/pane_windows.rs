@@ -1,0 +1,173 @@
+//! Windows of every kind: sessions, triggers, evictors, allowed lateness. Keeps a list of panes per key, one per window,
+//! and timers per key; a pane goes when time passes its window's end plus the allowed lateness.
+
+mod rules;
+
+use crate::collector::Collector;
+use crate::context::{KeyedTimers, TimeDomain};
+use crate::keyed::{KeyColumns, Keys};
+use crate::operators::slice_windows::UNTIMED;
+use crate::windows::assigner::{Kind, Windows};
+use crate::windows::function::WindowFold;
+use crate::windows::trigger::Trigger;
+use hurtig_dataflow::batch::RowsIter;
+use hurtig_dataflow::key::hash_key;
+use hurtig_dataflow::operator::{Context, OpenContext, Operator, OutputTag, Parts, Progress};
+use hurtig_dataflow::state::{Handle, KeyedTable, StateStore};
+use hurtig_dataflow::time::{MAX_TIMESTAMP, MIN_TIMESTAMP};
+use hurtig_dataflow::{Key, OpResult, Record, Rows, Timestamp};
+use rules::{Clocks, Pane, Rules};
+use std::sync::Arc;
+
+/// All panes of a key.
+type Panes<A, S> = Vec<Pane<A, S>>;
+
+pub(crate) struct PaneWindows<T, K, W: WindowFold<T, K>, G: Trigger<T>> {
+    rules: Rules<T, K, W, G>,
+    keys: Keys<T, K>,
+    late: Option<OutputTag<T>>,
+    columns: KeyColumns<K>,
+    rest: RowsIter<T>,
+    /// Records of the batch that are done.
+    at: usize,
+    panes: Handle<KeyedTable<K, Panes<W::Acc, G::State>>>,
+    timers: KeyedTimers<K>,
+}
+
+impl<T: Record, K: Key, W: WindowFold<T, K>, G: Trigger<T>> PaneWindows<T, K, W, G> {
+    pub(crate) fn new(
+        keys: Keys<T, K>,
+        fold: Arc<W>,
+        windows: Windows<T>,
+        trigger: Arc<G>,
+        lateness: i64,
+        late: Option<OutputTag<T>>,
+    ) -> Self {
+        PaneWindows {
+            rules: Rules::new(fold, windows, trigger, lateness),
+            keys,
+            late,
+            columns: KeyColumns::default(),
+            rest: RowsIter::default(),
+            at: 0,
+            panes: Handle::default(),
+            timers: KeyedTimers::default(),
+        }
+    }
+
+    /// Settles what has become of a key's panes: gives up empty rows, registers and deletes timers.
+    fn settle(&mut self, key: &K, hash: u64, is_empty: bool, states: &mut StateStore) {
+        if is_empty {
+            states.get_mut(self.panes).remove(hash, key);
+        }
+        for (registers, domain, time) in self.rules.changes.drain(..) {
+            let timers = states.get_mut(self.timers.of(domain));
+            match registers {
+                true => timers.register(time, key.clone()),
+                false => timers.delete(time, key),
+            }
+        }
+    }
+
+    /// Fires the timers that are due at `until`, until the output is full.
+    fn fire(
+        &mut self,
+        domain: TimeDomain,
+        until: Timestamp,
+        ctx: &mut Context<'_, '_, Rows<W::Out>>,
+    ) -> OpResult<Progress> {
+        while let Some((time, key)) = ctx.states().get_mut(self.timers.of(domain)).pop_due(until) {
+            let hash = hash_key(&key);
+            let Parts { states, out, sides, watermark, now, .. } = ctx.parts();
+            // A timer outlives the pane it was registered for where another pane of the key wants it too.
+            let Some(panes) = states.get_mut(self.panes).get_mut(hash, &key) else { continue };
+            let event_time = (domain == TimeDomain::EventTime).then_some(time);
+            let mut out = Collector::new(out, sides, event_time);
+            self.rules.on_timer(panes, &key, (domain, time), Clocks { watermark, now }, &mut out)?;
+            let is_empty = panes.is_empty();
+            self.settle(&key, hash, is_empty, states);
+            if ctx.is_full() {
+                return Ok(Progress::Yield);
+            }
+        }
+        Ok(Progress::Done)
+    }
+}
+
+impl<T: Record, K: Key, W: WindowFold<T, K>, G: Trigger<T>> Operator for PaneWindows<T, K, W, G> {
+    type In = Rows<T>;
+    type Out = Rows<W::Out>;
+
+    fn open(&mut self, ctx: &mut OpenContext<'_>) -> OpResult {
+        self.panes = ctx.states.keyed("panes")?;
+        self.timers = KeyedTimers::declare(ctx.states)?;
+        Ok(())
+    }
+
+    fn process(&mut self, batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<W::Out>>) -> OpResult<Progress> {
+        self.keys.fill(&batch.records, &mut self.columns);
+        self.at = 0;
+        self.rest = batch.into_iter_timed();
+        self.resume(ctx)
+    }
+
+    fn resume(&mut self, ctx: &mut Context<'_, '_, Rows<W::Out>>) -> OpResult<Progress> {
+        let mut columns = std::mem::take(&mut self.columns);
+        let mut progress = Progress::Done;
+        while let Some((record, event_time)) = self.rest.next() {
+            let (key, hash) = (&columns.keys[self.at], columns.hashes[self.at]);
+            self.at += 1;
+            let Parts { states, out, sides, watermark, now, .. } = ctx.parts();
+            let time = match (self.rules.windows.domain, &self.rules.windows.kind) {
+                (TimeDomain::ProcessingTime, _) => now,
+                (TimeDomain::EventTime, Kind::Global) => event_time.unwrap_or(MIN_TIMESTAMP),
+                (TimeDomain::EventTime, _) => event_time.ok_or(UNTIMED)?,
+            };
+            let mut out = Collector::new(out, sides, event_time);
+            let table = states.get_mut(self.panes);
+            let panes = match table.get_mut(hash, key) {
+                Some(panes) => panes,
+                None => table.get_or_insert_with(hash, key.clone(), Vec::new),
+            };
+            let clocks = Clocks { watermark, now };
+            if let Some(record) = self.rules.on_record(panes, (key, record, time), clocks, &mut out)?
+                && let Some(late) = &self.late
+            {
+                out.emit_side(late, record);
+            }
+            let is_empty = panes.is_empty();
+            self.settle(key, hash, is_empty, states);
+            if ctx.is_full() {
+                progress = Progress::Yield;
+                break;
+            }
+        }
+        std::mem::swap(&mut self.columns, &mut columns);
+        Ok(progress)
+    }
+
+    fn on_watermark(&mut self, ctx: &mut Context<'_, '_, Rows<W::Out>>) -> OpResult<Progress> {
+        self.fire(TimeDomain::EventTime, ctx.watermark(), ctx)
+    }
+
+    fn next_processing_time(&self, states: &StateStore) -> Option<Timestamp> {
+        states.get(self.timers.processing).next_time()
+    }
+
+    fn on_processing_time(&mut self, ctx: &mut Context<'_, '_, Rows<W::Out>>) -> OpResult<Progress> {
+        self.fire(TimeDomain::ProcessingTime, ctx.processing_time(), ctx)
+    }
+
+    fn on_end(&mut self, ctx: &mut Context<'_, '_, Rows<W::Out>>) -> OpResult<Progress> {
+        // A bounded stream has no more processing time to wait for; one that is stopped goes on from its savepoint.
+        match self.rules.windows.domain {
+            TimeDomain::ProcessingTime if ctx.watermark() == MAX_TIMESTAMP => {
+                self.fire(TimeDomain::ProcessingTime, MAX_TIMESTAMP, ctx)
+            }
+            _ => Ok(Progress::Done),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

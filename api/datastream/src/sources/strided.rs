@@ -1,0 +1,97 @@
+//! An enumerator of as many splits as the source has subtasks when the first of them asks.
+
+use hurtig_dataflow::OpResult;
+use hurtig_dataflow::source::{Assignment, Split, SplitEnumerator};
+use std::collections::VecDeque;
+
+/// Makes split `index` of `of`.
+type Make<S> = Box<dyn Fn(usize, usize) -> S + Send>;
+
+/// Hands out one split per subtask; which subtask gets which does not matter.
+pub(super) struct PerSubtask<S> {
+    make: Make<S>,
+    /// `None` before the first subtask has asked: their number is not known yet.
+    left: Option<VecDeque<S>>,
+}
+
+impl<S: Split> PerSubtask<S> {
+    pub(super) fn new(
+        restored: Option<&[u8]>,
+        make: impl Fn(usize, usize) -> S + Send + 'static,
+    ) -> OpResult<Box<dyn SplitEnumerator<S>>> {
+        let left = restored.map(rmp_serde::from_slice).transpose()?.flatten();
+        Ok(Box::new(PerSubtask { make: Box::new(make), left }))
+    }
+}
+
+impl<S: Split> SplitEnumerator<S> for PerSubtask<S> {
+    fn next(&mut self, _subtask: usize, parallelism: usize) -> OpResult<Assignment<S>> {
+        let make = &self.make;
+        let left =
+            self.left.get_or_insert_with(|| (0..parallelism).map(|index| make(index, parallelism)).collect());
+        Ok(left.pop_front().map_or(Assignment::Finished, |split| Assignment::Splits(vec![split])))
+    }
+
+    fn snapshot(&self) -> OpResult<Vec<u8>> {
+        Ok(rmp_serde::to_vec_named(&self.left)?)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use hurtig_dataflow::ids::{Attempt, JobId};
+    use hurtig_dataflow::operator::Place;
+    use hurtig_dataflow::source::{Polled, Source, SplitReader};
+    use std::sync::Arc;
+
+    pub(crate) fn place() -> Place {
+        Place {
+            job: JobId(0),
+            job_name: "test".into(),
+            operator: "source".into(),
+            uid: "source".into(),
+            subtask: 0,
+            parallelism: 1,
+            attempt: Attempt(1),
+            checkpointing: true,
+            batch_size: 16,
+            waker: Arc::new(|| {}),
+            spawner: Arc::new(drop),
+        }
+    }
+
+    /// Reads one batch of each split of `parallelism`, restarts everything from the positions, and reads to the end.
+    pub(crate) fn read_all<S: Source>(source: &S, parallelism: usize) -> Vec<S::Out> {
+        let mut enumerator = source.enumerator(None).unwrap();
+        let mut records = Vec::new();
+        let mut positions = Vec::new();
+        if let Assignment::Splits(splits) = enumerator.next(0, parallelism).unwrap() {
+            for split in splits {
+                let mut reader = source.open(split, &place()).unwrap();
+                if let Polled::Rows(rows) = reader.poll(5, 0).unwrap() {
+                    records.extend(rows.records);
+                }
+                positions.push(reader.position());
+            }
+        }
+        let bytes = enumerator.snapshot().unwrap();
+        let mut enumerator = source.enumerator(Some(&bytes)).unwrap();
+        loop {
+            // The parallelism has changed meanwhile.
+            match enumerator.next(0, parallelism + 1).unwrap() {
+                Assignment::Splits(splits) => positions.extend(splits),
+                _ => break,
+            }
+        }
+        for split in positions {
+            let mut reader: Box<dyn SplitReader<Out = S::Out, Split = S::Split>> =
+                source.open(split, &place()).unwrap();
+            while let Polled::Rows(rows) = reader.poll(7, 0).unwrap() {
+                assert!(!rows.is_empty() && rows.len() <= 7);
+                records.extend(rows.records);
+            }
+        }
+        records
+    }
+}

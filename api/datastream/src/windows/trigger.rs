@@ -1,0 +1,515 @@
+//! When windows fire.
+
+use crate::context::TimeDomain;
+use crate::windows::assigner::TimeWindow;
+use hurtig_dataflow::Timestamp;
+use hurtig_dataflow::state::StateValue;
+use hurtig_dataflow::time::{MIN_TIMESTAMP, millis};
+use std::time::Duration;
+
+/// What is to happen to a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TriggerResult {
+    /// Nothing.
+    Continue,
+    /// Its function runs; its records stay.
+    Fire,
+    /// Its records go.
+    Purge,
+    /// Its function runs, then its records go.
+    FireAndPurge,
+}
+
+impl TriggerResult {
+    pub(crate) fn fires(self) -> bool {
+        matches!(self, TriggerResult::Fire | TriggerResult::FireAndPurge)
+    }
+
+    pub(crate) fn purges(self) -> bool {
+        matches!(self, TriggerResult::Purge | TriggerResult::FireAndPurge)
+    }
+}
+
+/// Timers of one window of one key.
+#[derive(Default)]
+pub(crate) struct PaneTimers {
+    pub(crate) event: Vec<Timestamp>,
+    pub(crate) processing: Vec<Timestamp>,
+}
+
+/// A timer to be registered (`true`) or deleted for the key at hand.
+pub(crate) type TimerChange = (bool, TimeDomain, Timestamp);
+
+/// What a trigger sees: the clocks, and the timers of its window.
+pub struct TriggerContext<'a> {
+    pub(crate) watermark: Timestamp,
+    pub(crate) now: Timestamp,
+    pub(crate) timers: &'a mut PaneTimers,
+    pub(crate) changes: &'a mut Vec<TimerChange>,
+}
+
+impl TriggerContext<'_> {
+    /// The watermark.
+    pub fn watermark(&self) -> Timestamp {
+        self.watermark
+    }
+
+    /// Processing time.
+    pub fn processing_time(&self) -> Timestamp {
+        self.now
+    }
+
+    fn register(&mut self, domain: TimeDomain, time: Timestamp) {
+        let own = match domain {
+            TimeDomain::EventTime => &mut self.timers.event,
+            TimeDomain::ProcessingTime => &mut self.timers.processing,
+        };
+        if !own.contains(&time) {
+            own.push(time);
+            self.changes.push((true, domain, time));
+        }
+    }
+
+    fn delete(&mut self, domain: TimeDomain, time: Timestamp) {
+        let own = match domain {
+            TimeDomain::EventTime => &mut self.timers.event,
+            TimeDomain::ProcessingTime => &mut self.timers.processing,
+        };
+        if let Some(at) = own.iter().position(|registered| *registered == time) {
+            own.swap_remove(at);
+            self.changes.push((false, domain, time));
+        }
+    }
+
+    /// Calls the trigger again once the watermark has reached `time`.
+    pub fn register_event_time_timer(&mut self, time: Timestamp) {
+        self.register(TimeDomain::EventTime, time);
+    }
+
+    /// Calls the trigger again once processing time has reached `time`.
+    pub fn register_processing_time_timer(&mut self, time: Timestamp) {
+        self.register(TimeDomain::ProcessingTime, time);
+    }
+
+    /// Takes a timer of this window back.
+    pub fn delete_event_time_timer(&mut self, time: Timestamp) {
+        self.delete(TimeDomain::EventTime, time);
+    }
+
+    /// Takes a timer of this window back.
+    pub fn delete_processing_time_timer(&mut self, time: Timestamp) {
+        self.delete(TimeDomain::ProcessingTime, time);
+    }
+}
+
+/// Says when windows fire. One object serves all keys and windows; what it must remember for one of them is its `State`.
+///
+/// ```
+/// use hurtig_datastream::prelude::*;
+/// use std::time::Duration;
+///
+/// /// Fires at once for alarms, else when the window ends.
+/// struct OnAlarm;
+/// impl Trigger<(String, bool)> for OnAlarm {
+///     type State = ();
+///     fn on_record(
+///         &self, record: &(String, bool), _: i64, window: TimeWindow, _: &mut (), ctx: &mut TriggerContext<'_>,
+///     ) -> TriggerResult {
+///         ctx.register_event_time_timer(window.max_timestamp());
+///         if record.1 { TriggerResult::Fire } else { TriggerResult::Continue }
+///     }
+///     fn on_event_time(&self, _: i64, _: TimeWindow, _: &mut (), _: &mut TriggerContext<'_>) -> TriggerResult {
+///         TriggerResult::Fire
+///     }
+/// }
+/// let env = Environment::new();
+/// env.from_collection(vec![("pump".to_string(), true)])
+///     .key_by(|(device, _)| device.clone())
+///     .window(TumblingEventTimeWindows::of(Duration::from_secs(60)))
+///     .trigger(OnAlarm)
+///     .count()
+///     .print();
+/// ```
+pub trait Trigger<T>: Send + Sync + 'static {
+    /// What is remembered per key and window.
+    type State: StateValue + Default + PartialEq;
+
+    /// A record has come into the window.
+    fn on_record(
+        &self,
+        record: &T,
+        time: Timestamp,
+        window: TimeWindow,
+        state: &mut Self::State,
+        ctx: &mut TriggerContext<'_>,
+    ) -> TriggerResult;
+
+    /// An event-time timer registered for the window has come due.
+    fn on_event_time(
+        &self,
+        time: Timestamp,
+        window: TimeWindow,
+        state: &mut Self::State,
+        ctx: &mut TriggerContext<'_>,
+    ) -> TriggerResult {
+        let _ = (time, window, state, ctx);
+        TriggerResult::Continue
+    }
+
+    /// A processing-time timer registered for the window has come due.
+    fn on_processing_time(
+        &self,
+        time: Timestamp,
+        window: TimeWindow,
+        state: &mut Self::State,
+        ctx: &mut TriggerContext<'_>,
+    ) -> TriggerResult {
+        let _ = (time, window, state, ctx);
+        TriggerResult::Continue
+    }
+
+    /// Another session's state is merged into this one's. By default this one's stays.
+    fn merge(&self, state: &mut Self::State, other: Self::State) {
+        let _ = (state, other);
+    }
+
+    /// A session has grown to `window`. Its timers are gone: register those it needs.
+    fn on_merge(&self, window: TimeWindow, state: &mut Self::State, ctx: &mut TriggerContext<'_>) {
+        let _ = (window, state, ctx);
+    }
+}
+
+/// What windows fire by if they are given no other trigger.
+#[derive(Clone, Copy, Debug)]
+pub enum DefaultTrigger {
+    /// When the watermark passes the window's end, and for each late record after that.
+    EventTime,
+    /// When processing time reaches the window's end.
+    ProcessingTime,
+    /// Never.
+    Never,
+}
+
+impl<T> Trigger<T> for DefaultTrigger {
+    type State = ();
+
+    fn on_record(
+        &self,
+        _: &T,
+        _: Timestamp,
+        window: TimeWindow,
+        state: &mut (),
+        ctx: &mut TriggerContext<'_>,
+    ) -> TriggerResult {
+        if matches!(self, DefaultTrigger::EventTime) && window.max_timestamp() <= ctx.watermark {
+            return TriggerResult::Fire;
+        }
+        Trigger::<T>::on_merge(self, window, state, ctx);
+        TriggerResult::Continue
+    }
+
+    fn on_event_time(
+        &self,
+        time: Timestamp,
+        window: TimeWindow,
+        _: &mut (),
+        _: &mut TriggerContext<'_>,
+    ) -> TriggerResult {
+        if time == window.max_timestamp() { TriggerResult::Fire } else { TriggerResult::Continue }
+    }
+
+    fn on_processing_time(
+        &self,
+        _: Timestamp,
+        _: TimeWindow,
+        _: &mut (),
+        _: &mut TriggerContext<'_>,
+    ) -> TriggerResult {
+        TriggerResult::Fire
+    }
+
+    fn on_merge(&self, window: TimeWindow, _: &mut (), ctx: &mut TriggerContext<'_>) {
+        match self {
+            DefaultTrigger::EventTime if window.max_timestamp() > ctx.watermark => {
+                ctx.register_event_time_timer(window.max_timestamp());
+            }
+            DefaultTrigger::ProcessingTime => ctx.register_processing_time_timer(window.end),
+            _ => {}
+        }
+    }
+}
+
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident, $variant:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct $name;
+
+        impl<T> Trigger<T> for $name {
+            type State = ();
+            fn on_record(
+                &self,
+                record: &T,
+                time: Timestamp,
+                window: TimeWindow,
+                state: &mut (),
+                ctx: &mut TriggerContext<'_>,
+            ) -> TriggerResult {
+                DefaultTrigger::$variant.on_record(record, time, window, state, ctx)
+            }
+            fn on_event_time(
+                &self,
+                time: Timestamp,
+                window: TimeWindow,
+                state: &mut (),
+                ctx: &mut TriggerContext<'_>,
+            ) -> TriggerResult {
+                Trigger::<T>::on_event_time(&DefaultTrigger::$variant, time, window, state, ctx)
+            }
+            fn on_processing_time(
+                &self,
+                time: Timestamp,
+                window: TimeWindow,
+                state: &mut (),
+                ctx: &mut TriggerContext<'_>,
+            ) -> TriggerResult {
+                Trigger::<T>::on_processing_time(&DefaultTrigger::$variant, time, window, state, ctx)
+            }
+            fn on_merge(&self, window: TimeWindow, state: &mut (), ctx: &mut TriggerContext<'_>) {
+                Trigger::<T>::on_merge(&DefaultTrigger::$variant, window, state, ctx);
+            }
+        }
+    };
+}
+
+named!(
+    /// Fires when the watermark passes the window's end, and for each late record after that.
+    EventTimeTrigger, EventTime
+);
+named!(
+    /// Fires when processing time reaches the window's end.
+    ProcessingTimeTrigger, ProcessingTime
+);
+
+/// Fires each time a window has got a number of records.
+#[derive(Clone, Copy, Debug)]
+pub struct CountTrigger(u64);
+
+impl CountTrigger {
+    /// Fires every `count` records.
+    pub fn of(count: u64) -> Self {
+        CountTrigger(count)
+    }
+}
+
+impl<T> Trigger<T> for CountTrigger {
+    type State = u64;
+
+    fn on_record(
+        &self,
+        _: &T,
+        _: Timestamp,
+        _: TimeWindow,
+        count: &mut u64,
+        _: &mut TriggerContext<'_>,
+    ) -> TriggerResult {
+        *count += 1;
+        if *count < self.0 {
+            return TriggerResult::Continue;
+        }
+        *count = 0;
+        TriggerResult::Fire
+    }
+
+    fn merge(&self, count: &mut u64, other: u64) {
+        *count += other;
+    }
+}
+
+/// Does what another trigger does, and lets a window's records go whenever it fires.
+#[derive(Clone, Copy, Debug)]
+pub struct PurgingTrigger<G>(G);
+
+impl<G> PurgingTrigger<G> {
+    /// Purges when `trigger` fires.
+    pub fn of(trigger: G) -> Self {
+        PurgingTrigger(trigger)
+    }
+}
+
+fn purge(result: TriggerResult) -> TriggerResult {
+    if result.fires() { TriggerResult::FireAndPurge } else { result }
+}
+
+impl<T, G: Trigger<T>> Trigger<T> for PurgingTrigger<G> {
+    type State = G::State;
+
+    fn on_record(
+        &self,
+        record: &T,
+        time: Timestamp,
+        window: TimeWindow,
+        state: &mut G::State,
+        ctx: &mut TriggerContext<'_>,
+    ) -> TriggerResult {
+        purge(self.0.on_record(record, time, window, state, ctx))
+    }
+
+    fn on_event_time(
+        &self,
+        time: Timestamp,
+        window: TimeWindow,
+        state: &mut G::State,
+        ctx: &mut TriggerContext<'_>,
+    ) -> TriggerResult {
+        purge(self.0.on_event_time(time, window, state, ctx))
+    }
+
+    fn on_processing_time(
+        &self,
+        time: Timestamp,
+        window: TimeWindow,
+        state: &mut G::State,
+        ctx: &mut TriggerContext<'_>,
+    ) -> TriggerResult {
+        purge(self.0.on_processing_time(time, window, state, ctx))
+    }
+
+    fn merge(&self, state: &mut G::State, other: G::State) {
+        self.0.merge(state, other);
+    }
+
+    fn on_merge(&self, window: TimeWindow, state: &mut G::State, ctx: &mut TriggerContext<'_>) {
+        self.0.on_merge(window, state, ctx);
+    }
+}
+
+/// Fires at regular event times within a window, and at its end.
+#[derive(Clone, Copy, Debug)]
+pub struct ContinuousEventTimeTrigger(i64);
+
+/// Fires at regular processing times while a window has records, and at a processing-time window's end.
+#[derive(Clone, Copy, Debug)]
+pub struct ContinuousProcessingTimeTrigger(i64);
+
+impl ContinuousEventTimeTrigger {
+    /// Fires every `interval`.
+    pub fn of(interval: Duration) -> Self {
+        ContinuousEventTimeTrigger(millis(interval).max(1))
+    }
+}
+
+impl ContinuousProcessingTimeTrigger {
+    /// Fires every `interval`.
+    pub fn of(interval: Duration) -> Self {
+        ContinuousProcessingTimeTrigger(millis(interval).max(1))
+    }
+}
+
+/// The first multiple of `interval` after `time`.
+fn next_multiple(time: Timestamp, interval: i64) -> Timestamp {
+    time.max(MIN_TIMESTAMP / 2).saturating_add(interval - time.rem_euclid(interval))
+}
+
+impl<T> Trigger<T> for ContinuousEventTimeTrigger {
+    /// The next time it fires before the window's end.
+    type State = Option<Timestamp>;
+
+    fn on_record(
+        &self,
+        _: &T,
+        time: Timestamp,
+        window: TimeWindow,
+        next: &mut Option<Timestamp>,
+        ctx: &mut TriggerContext<'_>,
+    ) -> TriggerResult {
+        if window.max_timestamp() <= ctx.watermark {
+            return TriggerResult::Fire;
+        }
+        if !window.is_global() {
+            ctx.register_event_time_timer(window.max_timestamp());
+        }
+        if next.is_none() {
+            let time = next_multiple(time, self.0).min(window.max_timestamp());
+            *next = Some(time);
+            ctx.register_event_time_timer(time);
+        }
+        TriggerResult::Continue
+    }
+
+    fn on_event_time(
+        &self,
+        time: Timestamp,
+        window: TimeWindow,
+        next: &mut Option<Timestamp>,
+        ctx: &mut TriggerContext<'_>,
+    ) -> TriggerResult {
+        if time == window.max_timestamp() {
+            return TriggerResult::Fire;
+        }
+        if *next != Some(time) {
+            return TriggerResult::Continue;
+        }
+        let time = time.saturating_add(self.0).min(window.max_timestamp());
+        *next = Some(time);
+        ctx.register_event_time_timer(time);
+        TriggerResult::Fire
+    }
+
+    fn merge(&self, next: &mut Option<Timestamp>, other: Option<Timestamp>) {
+        *next = (*next).into_iter().chain(other).min();
+    }
+
+    fn on_merge(&self, window: TimeWindow, next: &mut Option<Timestamp>, ctx: &mut TriggerContext<'_>) {
+        ctx.register_event_time_timer(window.max_timestamp());
+        if let Some(time) = next {
+            ctx.register_event_time_timer(*time);
+        }
+    }
+}
+
+impl<T> Trigger<T> for ContinuousProcessingTimeTrigger {
+    /// The next time it fires.
+    type State = Option<Timestamp>;
+
+    fn on_record(
+        &self,
+        _: &T,
+        _: Timestamp,
+        _: TimeWindow,
+        next: &mut Option<Timestamp>,
+        ctx: &mut TriggerContext<'_>,
+    ) -> TriggerResult {
+        if next.is_none() {
+            let time = next_multiple(ctx.now, self.0);
+            *next = Some(time);
+            ctx.register_processing_time_timer(time);
+        }
+        TriggerResult::Continue
+    }
+
+    fn on_processing_time(
+        &self,
+        time: Timestamp,
+        _: TimeWindow,
+        next: &mut Option<Timestamp>,
+        _: &mut TriggerContext<'_>,
+    ) -> TriggerResult {
+        if *next != Some(time) {
+            return TriggerResult::Continue;
+        }
+        // The next record starts it again: a window without records has nothing new to say.
+        *next = None;
+        TriggerResult::Fire
+    }
+
+    fn merge(&self, next: &mut Option<Timestamp>, other: Option<Timestamp>) {
+        *next = (*next).into_iter().chain(other).min();
+    }
+
+    fn on_merge(&self, _: TimeWindow, next: &mut Option<Timestamp>, ctx: &mut TriggerContext<'_>) {
+        if let Some(time) = next {
+            ctx.register_processing_time_timer(*time);
+        }
+    }
+}
