@@ -16,6 +16,9 @@ use serde::Serialize;
 use std::marker::PhantomData;
 use write::CsvEncoder;
 
+/// Bytes to be validated as UTF-8 at once.
+const VALIDATED_AT_ONCE: usize = 8 << 10;
+
 /// Comma-separated values. By default the first line names the columns, fields are separated by commas and may be put
 /// in double quotes.
 ///
@@ -192,6 +195,7 @@ impl<T: Record> Decoder for CsvDecoder<T> {
     fn decode(&mut self, block: Block<'_>, max: usize, out: &mut Vec<T>) -> Decoded {
         let full = out.len().saturating_add(max);
         let (mut used, mut lines) = (0, 0);
+        let mut valid = Valid { bytes: block.bytes, from: 0, text: "" };
         let stop = loop {
             if out.len() >= full {
                 break Stop::Full;
@@ -217,7 +221,7 @@ impl<T: Record> Decoder for CsvDecoder<T> {
                     if self.scanner.is_blank() {
                         continue;
                     }
-                    match self.parse(&rest[..end]) {
+                    match self.parse(valid.text(start, used)) {
                         Ok(record) => {
                             out.push(record);
                             continue;
@@ -236,10 +240,37 @@ impl<T: Record> Decoder for CsvDecoder<T> {
     }
 }
 
+/// A stretch of a block that is known to be UTF-8, longer than a record, since many short ones cost more to validate.
+struct Valid<'a> {
+    bytes: &'a [u8],
+    from: usize,
+    text: &'a str,
+}
+
+impl<'a> Valid<'a> {
+    /// A part of the block as text, if it is.
+    #[inline]
+    fn text(&mut self, start: usize, end: usize) -> Option<&'a str> {
+        if end > self.from + self.text.len() {
+            self.validate(start, end);
+        }
+        self.text.get(start - self.from..end - self.from)
+    }
+
+    fn validate(&mut self, start: usize, end: usize) {
+        let bytes = &self.bytes[start..end.max(start + VALIDATED_AT_ONCE).min(self.bytes.len())];
+        self.text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+        };
+        self.from = start;
+    }
+}
+
 impl<T: Record> CsvDecoder<T> {
-    /// Makes a record of the fields found in `bytes`, or says which column is bad and why.
-    fn parse(&mut self, bytes: &[u8]) -> Result<T, (u64, String)> {
-        let Ok(text) = std::str::from_utf8(bytes) else {
+    /// Makes a record of the fields found in a text, or says which column is bad and why.
+    fn parse(&mut self, text: Option<&str>) -> Result<T, (u64, String)> {
+        let Some(text) = text else {
             return Err((0, "not UTF-8".to_string()));
         };
         let (fields, columns) = (self.scanner.len(), self.header.len());

@@ -102,7 +102,12 @@ impl<C> OpenPart<C> {
     }
 }
 
-/// Makes durable which names a folder holds.
+/// Makes durable which names a folder holds, where the file system can.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), Error> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("write", folder))
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            Err(Error::io("write", folder, error))
+        }
+        _ => Ok(()),
+    }
 }

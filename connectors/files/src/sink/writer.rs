@@ -238,7 +238,9 @@ impl<T: Record, E: EncodeFormat<T>> SinkWriter<T> for Writer<T, E> {
         self.closed.retain(|closed| closed.from.symlink_metadata().is_ok());
         self.closed.extend(self.fresh.drain(..).map(|(closed, _)| closed));
         let paths = kept.iter().map(|kept| &kept.path).chain(self.closed.iter().map(|closed| &closed.from));
-        for folder in paths.filter_map(|path| path.parent()).collect::<BTreeSet<_>>() {
+        // With the folders in which those of buckets were made.
+        let folders = paths.flat_map(|path| path.ancestors().skip(1));
+        for folder in folders.filter(|folder| folder.starts_with(&self.folder)).collect::<BTreeSet<_>>() {
             sync_folder(folder)?;
         }
         let publish = self.closed.iter().cloned().map(Committable::Publish);

@@ -100,12 +100,18 @@ struct RowDeserializer<'de, 'p> {
 }
 
 impl<'de, 'p: 'de> RowDeserializer<'de, 'p> {
+    #[inline(always)]
     fn field(&self, column: usize) -> Result<FieldDeserializer<'de>, Bad> {
         self.at.set(Some(column));
         match self.row.scanner.field(self.row.text, column) {
             Some(text) => Ok(FieldDeserializer { text }),
-            None => Err(Bad(format!("the line has only {} fields", self.row.scanner.len()))),
+            None => Err(self.too_few()),
         }
+    }
+
+    #[cold]
+    fn too_few(&self) -> Bad {
+        Bad(format!("the line has only {} fields", self.row.scanner.len()))
     }
 
     fn columns(self) -> Columns<'de, 'p, std::ops::Range<usize>> {

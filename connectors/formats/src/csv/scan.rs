@@ -68,59 +68,38 @@ impl Scanner {
     pub(super) fn scan(&mut self, bytes: &[u8], last: bool) -> Found {
         self.fields.clear();
         self.unescaped.clear();
-        // Where the search goes on and where the field began.
-        let (mut from, mut start) = (0, 0);
-        let mut lines = 0;
         // Without quotes the delimiter takes their part in the search.
         let quote = self.quote.unwrap_or(self.delimiter);
-        'quoted: loop {
-            for hit in memchr::memchr3_iter(self.delimiter, b'\n', quote, &bytes[from..]) {
-                let at = from + hit;
-                let byte = bytes[at];
-                if byte == self.delimiter {
-                    self.push(start, at);
-                    start = at + 1;
-                } else if byte == b'\n' {
-                    self.push(start, without_return(bytes, at).max(start));
-                    return Found::Record { end: at + 1, lines: lines + 1 };
-                } else if at == start {
-                    match self.quoted_field(bytes, at, last) {
-                        Quoted::Field { next, lines: within } => {
-                            lines += within;
-                            match bytes.get(next) {
-                                Some(&byte) if byte == self.delimiter => (from, start) = (next + 1, next + 1),
-                                Some(b'\n') => return Found::Record { end: next + 1, lines: lines + 1 },
-                                Some(b'\r') if bytes.get(next + 1) == Some(&b'\n') => {
-                                    return Found::Record { end: next + 2, lines: lines + 1 };
-                                }
-                                Some(b'\r') | None if next + 1 >= bytes.len() && !last => {
-                                    return Found::CutOff;
-                                }
-                                None => return Found::Record { end: next, lines },
-                                Some(b'\r') if next + 1 == bytes.len() => {
-                                    return Found::Record { end: next + 1, lines };
-                                }
-                                Some(_) => return self.broken(bytes, next, last, BEHIND_QUOTE),
-                            }
-                            continue 'quoted;
-                        }
-                        Quoted::CutOff => return Found::CutOff,
-                        // Only the first line is given up: the quote may be a slip.
-                        Quoted::NotClosed => {
-                            let column = self.fields.len() as u64 + 1;
-                            let (length, end) = first_line(bytes, last).unwrap_or((bytes.len(), bytes.len()));
-                            let lines = u64::from(end > length);
-                            return Found::Broken { end, lines, column, reason: NOT_CLOSED };
-                        }
+        let mut marks = Marks::new(bytes, [self.delimiter, b'\n', quote]);
+        let mut start = 0;
+        let mut lines = 0;
+        while let Some(at) = marks.next() {
+            let byte = bytes[at];
+            if byte == self.delimiter {
+                self.push(start, at);
+                start = at + 1;
+            } else if byte == b'\n' {
+                self.push(start, without_return(bytes, at).max(start));
+                return Found::Record { end: at + 1, lines: lines + 1 };
+            } else if at == start {
+                match self.quoted_field(bytes, at, last) {
+                    Quoted::Field { next, lines: within } => {
+                        lines += within;
+                        start = next;
+                        marks.go_to(next);
                     }
+                    Quoted::Last { end, lines: within } => {
+                        return Found::Record { end, lines: lines + within };
+                    }
+                    Quoted::Other(found) => return found,
                 }
             }
-            if !last {
-                return Found::CutOff;
-            }
-            self.push(start, bytes.len());
-            return Found::Record { end: bytes.len(), lines };
         }
+        if !last {
+            return Found::CutOff;
+        }
+        self.push(start, bytes.len());
+        Found::Record { end: bytes.len(), lines }
     }
 
     #[inline]
@@ -136,7 +115,7 @@ impl Scanner {
         let mut doubled = false;
         let close = loop {
             let Some(hit) = memchr::memchr(quote, &bytes[from..]) else {
-                return if last { Quoted::NotClosed } else { Quoted::CutOff };
+                return Quoted::Other(if last { self.not_closed(bytes) } else { Found::CutOff });
             };
             let at = from + hit;
             match bytes.get(at + 1) {
@@ -144,7 +123,7 @@ impl Scanner {
                     doubled = true;
                     from = at + 2;
                 }
-                None if !last => return Quoted::CutOff,
+                None if !last => return Quoted::Other(Found::CutOff),
                 _ => break at,
             }
         };
@@ -162,29 +141,111 @@ impl Scanner {
         } else {
             self.push(start, close);
         }
-        Quoted::Field { next: close + 1, lines: memchr::memchr_iter(b'\n', content).count() as u64 }
+        let lines = memchr::memchr_iter(b'\n', content).count() as u64;
+        let next = close + 1;
+        match bytes[next..] {
+            [byte, ..] if byte == self.delimiter => Quoted::Field { next: next + 1, lines },
+            [b'\n', ..] => Quoted::Last { end: next + 1, lines: lines + 1 },
+            [b'\r', b'\n', ..] => Quoted::Last { end: next + 2, lines: lines + 1 },
+            [] | [b'\r'] if !last => Quoted::Other(Found::CutOff),
+            [] | [b'\r'] => Quoted::Last { end: bytes.len(), lines },
+            _ => Quoted::Other(self.broken(bytes, next, last)),
+        }
     }
 
-    /// A record that is bad at `at`; it is given up to the end of that line.
-    fn broken(&self, bytes: &[u8], at: usize, last: bool, reason: &'static str) -> Found {
+    /// A record whose quote is not closed. Only its first line is given up: the quote may be a slip.
+    fn not_closed(&self, bytes: &[u8]) -> Found {
+        let column = self.fields.len() as u64 + 1;
+        let (length, end) = first_line(bytes, true).unwrap_or((bytes.len(), bytes.len()));
+        Found::Broken { end, lines: u64::from(end > length), column, reason: NOT_CLOSED }
+    }
+
+    /// A record with text behind a closing quote, at `at`; it is given up to the end of that line.
+    fn broken(&self, bytes: &[u8], at: usize, last: bool) -> Found {
         let column = self.fields.len() as u64;
         match first_line(&bytes[at..], last) {
             None => Found::CutOff,
             Some((_, next)) => {
                 let end = at + next;
                 let lines = memchr::memchr_iter(b'\n', &bytes[..end]).count() as u64;
-                Found::Broken { end, lines, column, reason }
+                Found::Broken { end, lines, column, reason: BEHIND_QUOTE }
             }
         }
     }
 }
 
+/// What a quote at the beginning of a field turned out to be.
 enum Quoted {
-    /// The field ends before `next`.
-    Field {
-        next: usize,
-        lines: u64,
-    },
-    CutOff,
-    NotClosed,
+    /// A field, behind which the next one begins.
+    Field { next: usize, lines: u64 },
+    /// The record's last field.
+    Last { end: usize, lines: u64 },
+    /// No field.
+    Other(Found),
+}
+
+/// Where any of three bytes stands, found eight bytes at a time: fields are so short that a search for each of them
+/// costs more than it saves.
+struct Marks<'a> {
+    bytes: &'a [u8],
+    /// Eight times each byte searched for.
+    wanted: [u64; 3],
+    /// Where the word being looked at begins.
+    base: usize,
+    /// The high bit of each of its bytes that is wanted and was not returned.
+    hits: u64,
+    /// Where the next word begins.
+    next: usize,
+}
+
+impl<'a> Marks<'a> {
+    #[inline]
+    fn new(bytes: &'a [u8], wanted: [u8; 3]) -> Self {
+        let wanted = wanted.map(|byte| u64::from_ne_bytes([byte; 8]));
+        Marks { bytes, wanted, base: 0, hits: 0, next: 0 }
+    }
+
+    /// Goes on at `position`.
+    fn go_to(&mut self, position: usize) {
+        (self.hits, self.next) = (0, position);
+    }
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        while self.hits == 0 {
+            let rest = self.bytes.get(self.next..)?;
+            let word = match rest.first_chunk() {
+                Some(word) => {
+                    let word = u64::from_le_bytes(*word);
+                    self.hits = self.hits_in(word);
+                    8
+                }
+                None if rest.is_empty() => return None,
+                None => {
+                    let mut word = [0; 8];
+                    word[..rest.len()].copy_from_slice(rest);
+                    let inside = (1 << (8 * rest.len())) - 1;
+                    self.hits = self.hits_in(u64::from_le_bytes(word)) & inside;
+                    rest.len()
+                }
+            };
+            self.base = self.next;
+            self.next += word;
+        }
+        let at = self.base + (self.hits.trailing_zeros() / 8) as usize;
+        self.hits &= self.hits - 1;
+        Some(at)
+    }
+
+    #[inline]
+    fn hits_in(&self, word: u64) -> u64 {
+        const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+        // A byte is zero if neither its high bit is set nor its low bits carry into it.
+        let differs = |wanted: u64| {
+            let word = word ^ wanted;
+            ((word & LOW) + LOW) | word
+        };
+        let [a, b, c] = self.wanted;
+        !(differs(a) & differs(b) & differs(c)) & !LOW
+    }
 }

@@ -127,6 +127,19 @@ fn a_value_that_does_not_parse_is_named_by_line_column_and_field() {
 }
 
 #[test]
+fn a_row_that_is_not_utf_8_is_malformed_and_those_round_it_are_read() {
+    let mut text = "1,ä,\n".repeat(5000).into_bytes();
+    text.extend(b"2,\xff,\n");
+    text.extend("3,ü,\n".repeat(5000).bytes());
+    let mut decoder = Csv::<Flight>::new().without_header().decoder();
+    let mut out = Vec::new();
+    let first = decoder.decode(Block { bytes: &text, limit: usize::MAX, last: true }, 20_000, &mut out);
+    assert!(matches!(&first.stop, Stop::Malformed(bad) if bad.reason == "not UTF-8"), "{:?}", first.stop);
+    decoder.decode(Block { bytes: &text[first.used..], limit: usize::MAX, last: true }, 20_000, &mut out);
+    assert_eq!((out.len(), out[4999].carrier.as_str(), out[9999].carrier.as_str()), (10_000, "ä", "ü"));
+}
+
+#[test]
 fn reading_goes_on_behind_a_quote_that_is_not_closed() {
     let text = b"1,\"a,2\n2,b,3\n";
     let mut decoder = Csv::<Flight>::new().without_header().decoder();
