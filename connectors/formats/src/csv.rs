@@ -3,6 +3,7 @@
 //! Fields are found by [`scan`], a struct gets them by [`row`]. A line break is `\n` or `\r\n`; blank lines are
 //! skipped; a field in quotes may hold separators, line breaks and doubled quotes.
 
+mod field;
 mod row;
 mod scan;
 mod write;

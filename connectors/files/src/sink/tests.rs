@@ -230,6 +230,27 @@ fn a_job_started_into_a_folder_with_part_files_passes_over_their_names() {
 }
 
 #[test]
+fn numbers_go_on_from_the_largest_of_all_subtasks_though_the_commit_comes_late() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = text(folder.path()).roll_at_bytes(2);
+    let mut subtask = Subtask::open(&sink, &place(0, 0, 1, 1), &[]).unwrap();
+    subtask.write([1, 2, 3]).unwrap();
+    let snapshot = [subtask.snapshot()];
+    drop(subtask);
+    let mut subtasks = [0, 1].map(|at| Subtask::open(&sink, &place(0, at, 2, 2), &snapshot).unwrap());
+    let mut last = Vec::new();
+    for (subtask, number) in subtasks.iter_mut().zip([4, 5]) {
+        subtask.write([number]).unwrap();
+        last.push(subtask.snapshot());
+    }
+    commit(&sink, &last).unwrap();
+    commit(&sink, &snapshot).unwrap();
+    let expected = ["0-0", "0-1", "0-2", "0-3", "1-3"].map(|part| format!("part-00000000-{part}.txt"));
+    assert_eq!(names(folder.path()), expected);
+    assert_eq!(published_numbers(folder.path()), [1, 2, 3, 4, 5]);
+}
+
+#[test]
 fn without_checkpoints_files_are_published_when_rolled_if_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let sink = text(folder.path()).roll_at_bytes(4).publish_when_rolled();
@@ -343,7 +364,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn whatever_fails_the_published_files_hold_the_input_exactly_once(
         steps in steps(),

@@ -27,7 +27,7 @@ use hurtig_dataflow::state::{Handle, ItemList};
 use hurtig_dataflow::time::millis;
 use hurtig_dataflow::{OpResult, Record, Rows, Timestamp};
 use hurtig_formats::EncodeFormat;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -44,7 +44,7 @@ pub(super) struct Writer<T, E: EncodeFormat<T>> {
     parallelism: usize,
     counter: u64,
     /// By bucket.
-    open: HashMap<String, OpenPart<E::Encoder>>,
+    open: BTreeMap<String, OpenPart<E::Encoder>>,
     /// Closed since the last checkpoint, and whether one names the file as still open.
     fresh: Vec<(Closed, bool)>,
     /// Named by a checkpoint, and not known to be published.
@@ -72,7 +72,7 @@ impl<T: Record, E: EncodeFormat<T>> Writer<T, E> {
             names: Names::of(place),
             parallelism: place.parallelism.max(1),
             counter: 0,
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             fresh: Vec::new(),
             closed: Vec::new(),
             replaced: Vec::new(),
@@ -126,9 +126,8 @@ impl<T: Record, E: EncodeFormat<T>> Writer<T, E> {
     }
 
     fn close_all(&mut self, due: impl Fn(&OpenPart<E::Encoder>) -> bool) -> Result<(), Error> {
-        let mut buckets: Vec<_> =
-            self.open.iter().filter(|(_, part)| due(part)).map(|(bucket, _)| bucket.clone()).collect();
-        buckets.sort();
+        let due = self.open.iter().filter(|(_, part)| due(part));
+        let buckets: Vec<String> = due.map(|(bucket, _)| bucket.clone()).collect();
         buckets.iter().try_for_each(|bucket| self.close(bucket))
     }
 
