@@ -1,8 +1,9 @@
 //! A stream parted by key, and how the keys of a batch are found.
 
 use crate::stream::DataStream;
+use hurtig_dataflow::batch::RowsIter;
 use hurtig_dataflow::key::hash_key;
-use hurtig_dataflow::{Key, Record};
+use hurtig_dataflow::{Key, Record, Rows, Timestamp};
 use std::sync::Arc;
 
 type Extract<T, K> = Arc<dyn Fn(&[T], &mut KeyColumns<K>) + Send + Sync>;
@@ -45,6 +46,37 @@ impl<T: Record, K: Key> Keys<T, K> {
     #[inline]
     pub(crate) fn fill(&self, records: &[T], columns: &mut KeyColumns<K>) {
         (self.extract)(records, columns);
+    }
+}
+
+/// A batch that is worked off record by record, with the keys of its records.
+pub(crate) struct KeyedBatch<T, K> {
+    keys: Keys<T, K>,
+    columns: KeyColumns<K>,
+    rest: RowsIter<T>,
+    at: usize,
+}
+
+/// A record, its event time, its key and the key's hash.
+pub(crate) type KeyedRecord<'a, T, K> = (T, Option<Timestamp>, &'a K, u64);
+
+impl<T: Record, K: Key> KeyedBatch<T, K> {
+    pub(crate) fn new(keys: Keys<T, K>) -> Self {
+        KeyedBatch { keys, columns: KeyColumns::default(), rest: RowsIter::default(), at: 0 }
+    }
+
+    pub(crate) fn load(&mut self, batch: Rows<T>) {
+        self.keys.fill(&batch.records, &mut self.columns);
+        self.at = 0;
+        self.rest = batch.into_iter_timed();
+    }
+
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<KeyedRecord<'_, T, K>> {
+        let (record, time) = self.rest.next()?;
+        let at = self.at;
+        self.at += 1;
+        Some((record, time, &self.columns.keys[at], self.columns.hashes[at]))
     }
 }
 

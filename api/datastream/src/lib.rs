@@ -34,7 +34,7 @@
 
 mod aggregates;
 mod collector;
-//LATER mod connected;
+mod connected;
 mod context;
 mod environment;
 mod keyed;
@@ -46,17 +46,21 @@ mod windows;
 
 pub use aggregates::{Average, Count, Fold, Max, Min, Sum};
 pub use collector::Collector;
-//LATER pub use connected::{BroadcastConnectedStreams, ConnectedStreams, KeyedBroadcastConnectedStreams, KeyedConnectedStreams};
+pub use connected::{
+    BroadcastConnectedStreams, ConnectedStreams, KeyedBroadcastConnectedStreams, KeyedConnectedStreams,
+};
 pub use context::{BroadcastContext, KeyedContext, KeyedOpenContext, ProcessContext, TimeDomain, Timer};
 pub use environment::Environment;
 pub use keyed::KeyedStream;
 //LATER pub use operators::async_map::AsyncOptions;
-//LATER pub use operators::broadcast_process::{BroadcastProcessFunction, KeyedBroadcastProcessFunction};
-//LATER pub use operators::co_process::{CoProcessFunction, KeyedCoProcessFunction};
-//LATER pub use operators::interval_join::{BoundedIntervalJoin, IntervalJoin};
+pub use operators::broadcast_process::{BroadcastProcessFunction, KeyedBroadcastProcessFunction};
+pub use operators::co_process::{CoProcessFunction, KeyedCoProcessFunction};
+pub use operators::interval_join::{BoundedIntervalJoin, IntervalJoin};
 pub use operators::keyed_process::KeyedProcessFunction;
 pub use operators::process::ProcessFunction;
-//LATER pub use operators::window_join::{Either, JoinBuilder, JoinKeyed, JoinWhere, JoinWindowed};
+pub use operators::window_join::{
+    CoGrouped, Either, JoinBuilder, JoinKeyed, JoinWhere, JoinWindowed, Joined,
+};
 pub use sinks::collect::Collected;
 pub use sources::generator::GeneratorSource;
 pub use sources::range::Strided;

@@ -2,12 +2,12 @@
 
 pub(crate) mod aggregate;
 //LATER pub(crate) mod async_map;
-//LATER pub(crate) mod broadcast_process;
-//LATER pub(crate) mod co_map;
-//LATER pub(crate) mod co_process;
+pub(crate) mod broadcast_process;
+pub(crate) mod co_map;
+pub(crate) mod co_process;
 pub(crate) mod filter;
 pub(crate) mod flat_map;
-//LATER pub(crate) mod interval_join;
+pub(crate) mod interval_join;
 pub(crate) mod keyed_process;
 pub(crate) mod map;
 pub(crate) mod pane_windows;
@@ -15,4 +15,4 @@ pub(crate) mod process;
 pub(crate) mod reduce;
 pub(crate) mod slice_windows;
 pub(crate) mod timestamps;
-//LATER pub(crate) mod window_join;
+pub(crate) mod window_join;

@@ -1,9 +1,8 @@
 //! Runs a user's function with state and timers per key. Keeps what the function declares, as long as it wants.
 
 use crate::context::{KeyedContext, KeyedOpenContext, KeyedTimers, TimeDomain, Timer};
-use crate::keyed::{KeyColumns, KeyedStream, Keys};
+use crate::keyed::{KeyedBatch, KeyedStream, Keys};
 use crate::stream::DataStream;
-use hurtig_dataflow::batch::RowsIter;
 use hurtig_dataflow::key::hash_key;
 use hurtig_dataflow::operator::{Context, OpenContext, Operator, Progress};
 use hurtig_dataflow::state::StateStore;
@@ -90,25 +89,14 @@ impl<T: Record, K: Key> KeyedStream<T, K> {
 }
 
 struct KeyedProcess<T, K, F> {
-    keys: Keys<T, K>,
+    input: KeyedBatch<T, K>,
     function: F,
-    columns: KeyColumns<K>,
-    rest: RowsIter<T>,
-    /// Records of the batch that are done.
-    at: usize,
     timers: KeyedTimers<K>,
 }
 
 impl<T: Record, K: Key, F: KeyedProcessFunction<K, T>> KeyedProcess<T, K, F> {
     fn new(keys: Keys<T, K>, function: F) -> Self {
-        KeyedProcess {
-            keys,
-            function,
-            columns: KeyColumns::default(),
-            rest: RowsIter::default(),
-            at: 0,
-            timers: KeyedTimers::default(),
-        }
+        KeyedProcess { input: KeyedBatch::new(keys), function, timers: KeyedTimers::default() }
     }
 }
 
@@ -145,16 +133,12 @@ impl<T: Record, K: Key, F: KeyedProcessFunction<K, T>> Operator for KeyedProcess
     }
 
     fn process(&mut self, batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<F::Out>>) -> OpResult<Progress> {
-        self.keys.fill(&batch.records, &mut self.columns);
-        self.at = 0;
-        self.rest = batch.into_iter_timed();
+        self.input.load(batch);
         self.resume(ctx)
     }
 
     fn resume(&mut self, ctx: &mut Context<'_, '_, Rows<F::Out>>) -> OpResult<Progress> {
-        for (record, time) in self.rest.by_ref() {
-            let (key, hash) = (&self.columns.keys[self.at], self.columns.hashes[self.at]);
-            self.at += 1;
+        while let Some((record, time, key, hash)) = self.input.next() {
             let mut context = KeyedContext { parts: ctx.parts(), key, hash, time, timers: self.timers };
             self.function.process(record, &mut context)?;
             if ctx.is_full() {

@@ -5,12 +5,11 @@ mod rules;
 
 use crate::collector::Collector;
 use crate::context::{KeyedTimers, TimeDomain};
-use crate::keyed::{KeyColumns, Keys};
+use crate::keyed::{KeyedBatch, Keys};
 use crate::operators::slice_windows::UNTIMED;
 use crate::windows::assigner::{Kind, Windows};
 use crate::windows::function::WindowFold;
-use crate::windows::trigger::Trigger;
-use hurtig_dataflow::batch::RowsIter;
+use crate::windows::trigger::{TimerChange, Trigger};
 use hurtig_dataflow::key::hash_key;
 use hurtig_dataflow::operator::{Context, OpenContext, Operator, OutputTag, Parts, Progress};
 use hurtig_dataflow::state::{Handle, KeyedTable, StateStore};
@@ -24,12 +23,8 @@ type Panes<A, S> = Vec<Pane<A, S>>;
 
 pub(crate) struct PaneWindows<T, K, W: WindowFold<T, K>, G: Trigger<T>> {
     rules: Rules<T, K, W, G>,
-    keys: Keys<T, K>,
+    input: KeyedBatch<T, K>,
     late: Option<OutputTag<T>>,
-    columns: KeyColumns<K>,
-    rest: RowsIter<T>,
-    /// Records of the batch that are done.
-    at: usize,
     panes: Handle<KeyedTable<K, Panes<W::Acc, G::State>>>,
     timers: KeyedTimers<K>,
 }
@@ -45,27 +40,10 @@ impl<T: Record, K: Key, W: WindowFold<T, K>, G: Trigger<T>> PaneWindows<T, K, W,
     ) -> Self {
         PaneWindows {
             rules: Rules::new(fold, windows, trigger, lateness),
-            keys,
+            input: KeyedBatch::new(keys),
             late,
-            columns: KeyColumns::default(),
-            rest: RowsIter::default(),
-            at: 0,
             panes: Handle::default(),
             timers: KeyedTimers::default(),
-        }
-    }
-
-    /// Settles what has become of a key's panes: gives up empty rows, registers and deletes timers.
-    fn settle(&mut self, key: &K, hash: u64, is_empty: bool, states: &mut StateStore) {
-        if is_empty {
-            states.get_mut(self.panes).remove(hash, key);
-        }
-        for (registers, domain, time) in self.rules.changes.drain(..) {
-            let timers = states.get_mut(self.timers.of(domain));
-            match registers {
-                true => timers.register(time, key.clone()),
-                false => timers.delete(time, key),
-            }
         }
     }
 
@@ -80,17 +58,36 @@ impl<T: Record, K: Key, W: WindowFold<T, K>, G: Trigger<T>> PaneWindows<T, K, W,
             let hash = hash_key(&key);
             let Parts { states, out, sides, watermark, now, .. } = ctx.parts();
             // A timer outlives the pane it was registered for where another pane of the key wants it too.
-            let Some(panes) = states.get_mut(self.panes).get_mut(hash, &key) else { continue };
+            let table = states.get_mut(self.panes);
+            let Some(panes) = table.get_mut(hash, &key) else { continue };
             let event_time = (domain == TimeDomain::EventTime).then_some(time);
             let mut out = Collector::new(out, sides, event_time);
             self.rules.on_timer(panes, &key, (domain, time), Clocks { watermark, now }, &mut out)?;
-            let is_empty = panes.is_empty();
-            self.settle(&key, hash, is_empty, states);
+            if panes.is_empty() {
+                table.remove(hash, &key);
+            }
+            change_timers(&mut self.rules.changes, &key, self.timers, states);
             if ctx.is_full() {
                 return Ok(Progress::Yield);
             }
         }
         Ok(Progress::Done)
+    }
+}
+
+/// Registers and deletes the timers that a key's panes have asked for.
+fn change_timers<K: Key>(
+    changes: &mut Vec<TimerChange>,
+    key: &K,
+    timers: KeyedTimers<K>,
+    states: &mut StateStore,
+) {
+    for (registers, domain, time) in changes.drain(..) {
+        let timers = states.get_mut(timers.of(domain));
+        match registers {
+            true => timers.register(time, key.clone()),
+            false => timers.delete(time, key),
+        }
     }
 }
 
@@ -105,18 +102,12 @@ impl<T: Record, K: Key, W: WindowFold<T, K>, G: Trigger<T>> Operator for PaneWin
     }
 
     fn process(&mut self, batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<W::Out>>) -> OpResult<Progress> {
-        self.keys.fill(&batch.records, &mut self.columns);
-        self.at = 0;
-        self.rest = batch.into_iter_timed();
+        self.input.load(batch);
         self.resume(ctx)
     }
 
     fn resume(&mut self, ctx: &mut Context<'_, '_, Rows<W::Out>>) -> OpResult<Progress> {
-        let mut columns = std::mem::take(&mut self.columns);
-        let mut progress = Progress::Done;
-        while let Some((record, event_time)) = self.rest.next() {
-            let (key, hash) = (&columns.keys[self.at], columns.hashes[self.at]);
-            self.at += 1;
+        while let Some((record, event_time, key, hash)) = self.input.next() {
             let Parts { states, out, sides, watermark, now, .. } = ctx.parts();
             let time = match (self.rules.windows.domain, &self.rules.windows.kind) {
                 (TimeDomain::ProcessingTime, _) => now,
@@ -135,15 +126,15 @@ impl<T: Record, K: Key, W: WindowFold<T, K>, G: Trigger<T>> Operator for PaneWin
             {
                 out.emit_side(late, record);
             }
-            let is_empty = panes.is_empty();
-            self.settle(key, hash, is_empty, states);
+            if panes.is_empty() {
+                table.remove(hash, key);
+            }
+            change_timers(&mut self.rules.changes, key, self.timers, states);
             if ctx.is_full() {
-                progress = Progress::Yield;
-                break;
+                return Ok(Progress::Yield);
             }
         }
-        std::mem::swap(&mut self.columns, &mut columns);
-        Ok(progress)
+        Ok(Progress::Done)
     }
 
     fn on_watermark(&mut self, ctx: &mut Context<'_, '_, Rows<W::Out>>) -> OpResult<Progress> {
