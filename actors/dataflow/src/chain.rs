@@ -251,7 +251,13 @@ impl Chain {
         let link = &mut self.links[at];
         let Head::Operator(operator) = &mut link.head else { return Ok(false) };
         if link.blocked {
-            return Ok(false);
+            if operator.next_processing_time(&link.states).is_none_or(|time| time > now) {
+                return Ok(false);
+            }
+            // A time-out may be what the operator waits for.
+            self.call(at, now, out, |operator, call| operator.on_processing_time(call))?;
+            self.links[at].blocked = false;
+            return Ok(true);
         }
         if link.woken {
             link.woken = false;
