@@ -52,7 +52,7 @@ pub use connected::{
 pub use context::{BroadcastContext, KeyedContext, KeyedOpenContext, ProcessContext, TimeDomain, Timer};
 pub use environment::Environment;
 pub use keyed::KeyedStream;
-//LATER pub use operators::async_map::AsyncOptions;
+pub use operators::async_map::AsyncOptions;
 pub use operators::broadcast_process::{BroadcastProcessFunction, KeyedBroadcastProcessFunction};
 pub use operators::co_process::{CoProcessFunction, KeyedCoProcessFunction};
 pub use operators::interval_join::{BoundedIntervalJoin, IntervalJoin};

@@ -1,7 +1,7 @@
 //! The operators: one file each, with the method that adds it to a stream.
 
 pub(crate) mod aggregate;
-//LATER pub(crate) mod async_map;
+pub(crate) mod async_map;
 pub(crate) mod broadcast_process;
 pub(crate) mod co_map;
 pub(crate) mod co_process;
