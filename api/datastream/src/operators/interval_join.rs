@@ -97,13 +97,16 @@ impl<A: Record, B: Record, K: Key> BoundedIntervalJoin<A, B, K> {
 /// Records of one key by event time.
 type Buffer<T> = BTreeMap<Timestamp, Vec<T>>;
 
+/// One side's records.
+type Side<K, T> = Handle<KeyedTable<K, Buffer<T>>>;
+
 struct Join<A, B, K, F, U> {
     left: KeyedBatch<A, K>,
     right: KeyedBatch<B, K>,
     bounds: Bounds,
     function: Arc<F>,
-    lefts: Handle<KeyedTable<K, Buffer<A>>>,
-    rights: Handle<KeyedTable<K, Buffer<B>>>,
+    lefts: Side<K, A>,
+    rights: Side<K, B>,
     cleanups: Handle<Timers<K>>,
     out: PhantomData<fn() -> U>,
 }
@@ -138,7 +141,7 @@ fn arrive<T: Record, O: Record, K: Key, U: Record>(
     record: T,
     arrival: Arrival<'_, K>,
     parts: Parts<'_, Rows<U>>,
-    (own, other): (Handle<KeyedTable<K, Buffer<T>>>, Handle<KeyedTable<K, Buffer<O>>>),
+    (own, other): (Side<K, T>, Side<K, O>),
     cleanups: (Handle<Timers<K>>, i64),
     each: impl Fn(&T, &O, &mut Collector<'_, U>),
 ) {

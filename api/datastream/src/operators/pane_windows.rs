@@ -1,5 +1,5 @@
 //! Windows of every kind: sessions, triggers, evictors, allowed lateness. Keeps a list of panes per key, one per window,
-//! and timers per key; a pane goes when time passes its window's end plus the allowed lateness.
+//! and wake-ups per key; a pane goes when time passes its window's end plus the allowed lateness.
 
 mod rules;
 
@@ -9,7 +9,7 @@ use crate::keyed::{KeyedBatch, Keys};
 use crate::operators::slice_windows::UNTIMED;
 use crate::windows::assigner::{Kind, Windows};
 use crate::windows::function::WindowFold;
-use crate::windows::trigger::{TimerChange, Trigger};
+use crate::windows::trigger::Trigger;
 use hurtig_dataflow::key::hash_key;
 use hurtig_dataflow::operator::{Context, OpenContext, Operator, OutputTag, Parts, Progress};
 use hurtig_dataflow::state::{Handle, KeyedTable, StateStore};
@@ -18,14 +18,14 @@ use hurtig_dataflow::{Key, OpResult, Record, Rows, Timestamp};
 use rules::{Clocks, Pane, Rules};
 use std::sync::Arc;
 
-/// All panes of a key.
-type Panes<A, S> = Vec<Pane<A, S>>;
+/// The panes of all keys.
+type Table<K, A, S> = KeyedTable<K, Vec<Pane<A, S>>>;
 
 pub(crate) struct PaneWindows<T, K, W: WindowFold<T, K>, G: Trigger<T>> {
     rules: Rules<T, K, W, G>,
     input: KeyedBatch<T, K>,
     late: Option<OutputTag<T>>,
-    panes: Handle<KeyedTable<K, Panes<W::Acc, G::State>>>,
+    panes: Handle<Table<K, W::Acc, G::State>>,
     timers: KeyedTimers<K>,
 }
 
@@ -57,7 +57,7 @@ impl<T: Record, K: Key, W: WindowFold<T, K>, G: Trigger<T>> PaneWindows<T, K, W,
         while let Some((time, key)) = ctx.states().get_mut(self.timers.of(domain)).pop_due(until) {
             let hash = hash_key(&key);
             let Parts { states, out, sides, watermark, now, .. } = ctx.parts();
-            // A timer outlives the pane it was registered for where another pane of the key wants it too.
+            // Wake-ups are not taken back: one may find nothing left to do.
             let table = states.get_mut(self.panes);
             let Some(panes) = table.get_mut(hash, &key) else { continue };
             let event_time = (domain == TimeDomain::EventTime).then_some(time);
@@ -66,28 +66,14 @@ impl<T: Record, K: Key, W: WindowFold<T, K>, G: Trigger<T>> PaneWindows<T, K, W,
             if panes.is_empty() {
                 table.remove(hash, &key);
             }
-            change_timers(&mut self.rules.changes, &key, self.timers, states);
+            for (domain, time) in self.rules.wakeups.drain(..) {
+                states.get_mut(self.timers.of(domain)).register(time, key.clone());
+            }
             if ctx.is_full() {
                 return Ok(Progress::Yield);
             }
         }
         Ok(Progress::Done)
-    }
-}
-
-/// Registers and deletes the timers that a key's panes have asked for.
-fn change_timers<K: Key>(
-    changes: &mut Vec<TimerChange>,
-    key: &K,
-    timers: KeyedTimers<K>,
-    states: &mut StateStore,
-) {
-    for (registers, domain, time) in changes.drain(..) {
-        let timers = states.get_mut(timers.of(domain));
-        match registers {
-            true => timers.register(time, key.clone()),
-            false => timers.delete(time, key),
-        }
     }
 }
 
@@ -129,7 +115,9 @@ impl<T: Record, K: Key, W: WindowFold<T, K>, G: Trigger<T>> Operator for PaneWin
             if panes.is_empty() {
                 table.remove(hash, key);
             }
-            change_timers(&mut self.rules.changes, key, self.timers, states);
+            for (domain, time) in self.rules.wakeups.drain(..) {
+                states.get_mut(self.timers.of(domain)).register(time, key.clone());
+            }
             if ctx.is_full() {
                 return Ok(Progress::Yield);
             }

@@ -7,6 +7,9 @@ use hurtig_dataflow::source::{Polled, Source, SplitEnumerator, SplitReader};
 use hurtig_dataflow::{OpResult, Record, Rows, Timestamp};
 use std::sync::Arc;
 
+/// Makes a record of each number.
+type Make<T> = Arc<dyn Fn(&mut dyn Iterator<Item = u64>, &mut Vec<T>) + Send + Sync>;
+
 /// Makes a record out of each number from 0 on. With `n` subtasks each takes every `n`-th number, so that event times
 /// made of the number stay aligned across subtasks.
 ///
@@ -17,7 +20,7 @@ use std::sync::Arc;
 /// env.generate(clicks, WatermarkStrategy::none()).print();
 /// ```
 pub struct GeneratorSource<T> {
-    make: Arc<dyn Fn(&mut dyn Iterator<Item = u64>, &mut Vec<T>) + Send + Sync>,
+    make: Make<T>,
     count: Option<u64>,
     rate: Option<f64>,
 }
@@ -57,7 +60,7 @@ impl<T: Record> Source for GeneratorSource<T> {
     type Split = Strided;
 
     fn enumerator(&self, restored: Option<&[u8]>) -> OpResult<Box<dyn SplitEnumerator<Strided>>> {
-        PerSubtask::new(restored, |index, of| Strided { next: index as u64, step: of as u64 })
+        Ok(Box::new(PerSubtask::new(restored, |index, of| Strided { next: index as u64, step: of as u64 })?))
     }
 
     fn open(&self, split: Strided, _: &Place) -> OpResult<Box<dyn SplitReader<Out = T, Split = Strided>>> {

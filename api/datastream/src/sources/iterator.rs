@@ -34,7 +34,7 @@ where
     type Split = IteratorSplit;
 
     fn enumerator(&self, restored: Option<&[u8]>) -> OpResult<Box<dyn SplitEnumerator<IteratorSplit>>> {
-        PerSubtask::new(restored, |index, of| IteratorSplit { index, of, read: 0 })
+        Ok(Box::new(PerSubtask::new(restored, |index, of| IteratorSplit { index, of, read: 0 })?))
     }
 
     fn open(

@@ -41,7 +41,10 @@ impl Source for RangeSource {
 
     fn enumerator(&self, restored: Option<&[u8]>) -> OpResult<Box<dyn SplitEnumerator<Strided>>> {
         let start = self.range.start;
-        PerSubtask::new(restored, move |index, of| Strided { next: start + index as u64, step: of as u64 })
+        Ok(Box::new(PerSubtask::new(restored, move |index, of| Strided {
+            next: start + index as u64,
+            step: of as u64,
+        })?))
     }
 
     fn open(&self, split: Strided, _: &Place) -> OpResult<Box<dyn SplitReader<Out = u64, Split = Strided>>> {

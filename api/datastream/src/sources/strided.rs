@@ -18,9 +18,9 @@ impl<S: Split> PerSubtask<S> {
     pub(super) fn new(
         restored: Option<&[u8]>,
         make: impl Fn(usize, usize) -> S + Send + 'static,
-    ) -> OpResult<Box<dyn SplitEnumerator<S>>> {
+    ) -> OpResult<Self> {
         let left = restored.map(rmp_serde::from_slice).transpose()?.flatten();
-        Ok(Box::new(PerSubtask { make: Box::new(make), left }))
+        Ok(PerSubtask { make: Box::new(make), left })
     }
 }
 
@@ -77,12 +77,9 @@ pub(super) mod tests {
         }
         let bytes = enumerator.snapshot().unwrap();
         let mut enumerator = source.enumerator(Some(&bytes)).unwrap();
-        loop {
-            // The parallelism has changed meanwhile.
-            match enumerator.next(0, parallelism + 1).unwrap() {
-                Assignment::Splits(splits) => positions.extend(splits),
-                _ => break,
-            }
+        // The parallelism has changed meanwhile.
+        while let Assignment::Splits(splits) = enumerator.next(0, parallelism + 1).unwrap() {
+            positions.extend(splits);
         }
         for split in positions {
             let mut reader: Box<dyn SplitReader<Out = S::Out, Split = S::Split>> =

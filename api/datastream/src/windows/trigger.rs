@@ -5,6 +5,7 @@ use crate::windows::assigner::TimeWindow;
 use hurtig_dataflow::Timestamp;
 use hurtig_dataflow::state::StateValue;
 use hurtig_dataflow::time::{MIN_TIMESTAMP, millis};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What is to happen to a window.
@@ -30,22 +31,57 @@ impl TriggerResult {
     }
 }
 
-/// Timers of one window of one key.
-#[derive(Default)]
+/// Timers of one window of one key, as its trigger sees them.
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct PaneTimers {
     pub(crate) event: Vec<Timestamp>,
     pub(crate) processing: Vec<Timestamp>,
 }
 
-/// A timer to be registered (`true`) or deleted for the key at hand.
-pub(crate) type TimerChange = (bool, TimeDomain, Timestamp);
+impl PaneTimers {
+    pub(crate) fn of(&self, domain: TimeDomain) -> &[Timestamp] {
+        match domain {
+            TimeDomain::EventTime => &self.event,
+            TimeDomain::ProcessingTime => &self.processing,
+        }
+    }
+
+    fn of_mut(&mut self, domain: TimeDomain) -> &mut Vec<Timestamp> {
+        match domain {
+            TimeDomain::EventTime => &mut self.event,
+            TimeDomain::ProcessingTime => &mut self.processing,
+        }
+    }
+
+    fn register(&mut self, domain: TimeDomain, time: Timestamp) {
+        let timers = self.of_mut(domain);
+        if !timers.contains(&time) {
+            timers.push(time);
+        }
+    }
+
+    /// Removes a timer; whether there was one.
+    pub(crate) fn remove(&mut self, domain: TimeDomain, time: Timestamp) -> bool {
+        let timers = self.of_mut(domain);
+        let at = timers.iter().position(|registered| *registered == time);
+        at.map(|at| timers.swap_remove(at)).is_some()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.event.clear();
+        self.processing.clear();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.event.is_empty() && self.processing.is_empty()
+    }
+}
 
 /// What a trigger sees: the clocks, and the timers of its window.
 pub struct TriggerContext<'a> {
     pub(crate) watermark: Timestamp,
     pub(crate) now: Timestamp,
     pub(crate) timers: &'a mut PaneTimers,
-    pub(crate) changes: &'a mut Vec<TimerChange>,
 }
 
 impl TriggerContext<'_> {
@@ -59,46 +95,24 @@ impl TriggerContext<'_> {
         self.now
     }
 
-    fn register(&mut self, domain: TimeDomain, time: Timestamp) {
-        let own = match domain {
-            TimeDomain::EventTime => &mut self.timers.event,
-            TimeDomain::ProcessingTime => &mut self.timers.processing,
-        };
-        if !own.contains(&time) {
-            own.push(time);
-            self.changes.push((true, domain, time));
-        }
-    }
-
-    fn delete(&mut self, domain: TimeDomain, time: Timestamp) {
-        let own = match domain {
-            TimeDomain::EventTime => &mut self.timers.event,
-            TimeDomain::ProcessingTime => &mut self.timers.processing,
-        };
-        if let Some(at) = own.iter().position(|registered| *registered == time) {
-            own.swap_remove(at);
-            self.changes.push((false, domain, time));
-        }
-    }
-
     /// Calls the trigger again once the watermark has reached `time`.
     pub fn register_event_time_timer(&mut self, time: Timestamp) {
-        self.register(TimeDomain::EventTime, time);
+        self.timers.register(TimeDomain::EventTime, time);
     }
 
     /// Calls the trigger again once processing time has reached `time`.
     pub fn register_processing_time_timer(&mut self, time: Timestamp) {
-        self.register(TimeDomain::ProcessingTime, time);
+        self.timers.register(TimeDomain::ProcessingTime, time);
     }
 
     /// Takes a timer of this window back.
     pub fn delete_event_time_timer(&mut self, time: Timestamp) {
-        self.delete(TimeDomain::EventTime, time);
+        self.timers.remove(TimeDomain::EventTime, time);
     }
 
     /// Takes a timer of this window back.
     pub fn delete_processing_time_timer(&mut self, time: Timestamp) {
-        self.delete(TimeDomain::ProcessingTime, time);
+        self.timers.remove(TimeDomain::ProcessingTime, time);
     }
 }
 

@@ -26,7 +26,7 @@ impl World {
         });
         let handle = Arc::new(|n: u64, error: BoxError| match n % 100 {
             99 => Err(error),
-            _ => Ok((n % 2 == 0).then_some(n + 5_000)),
+            _ => Ok(n.is_multiple_of(2).then_some(n + 5_000)),
         });
         let tasks = Arc::clone(&self.tasks);
         Harness::new(move || AsyncMap::new(options, Arc::clone(&function), Arc::clone(&handle)))

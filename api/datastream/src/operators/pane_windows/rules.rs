@@ -4,7 +4,7 @@ use crate::collector::Collector;
 use crate::context::TimeDomain;
 use crate::windows::assigner::{Kind, TimeWindow, Windows};
 use crate::windows::function::{WindowContext, WindowFold};
-use crate::windows::trigger::{PaneTimers, TimerChange, Trigger, TriggerContext, TriggerResult};
+use crate::windows::trigger::{PaneTimers, Trigger, TriggerContext, TriggerResult};
 use hurtig_dataflow::{OpResult, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
@@ -16,53 +16,49 @@ pub(super) struct Pane<A, S> {
     window: TimeWindow,
     /// `None` when purged.
     acc: Option<A>,
-    event_timers: Vec<Timestamp>,
-    processing_timers: Vec<Timestamp>,
+    timers: PaneTimers,
+    armed: Armed,
     trigger: S,
+}
+
+/// When the key will be woken for a pane: never later than the pane wants. A wake-up before that arms the next one, so
+/// a session that grows with every record needs no timer moved.
+#[derive(Default, Serialize, Deserialize)]
+struct Armed {
+    event: Option<Timestamp>,
+    processing: Option<Timestamp>,
+}
+
+impl Armed {
+    fn of(&mut self, domain: TimeDomain) -> &mut Option<Timestamp> {
+        match domain {
+            TimeDomain::EventTime => &mut self.event,
+            TimeDomain::ProcessingTime => &mut self.processing,
+        }
+    }
 }
 
 impl<A, S: Default + PartialEq> Pane<A, S> {
     fn new(window: TimeWindow) -> Self {
-        Pane {
-            window,
-            acc: None,
-            event_timers: Vec::new(),
-            processing_timers: Vec::new(),
-            trigger: S::default(),
-        }
+        let (timers, armed) = (PaneTimers::default(), Armed::default());
+        Pane { window, acc: None, timers, armed, trigger: S::default() }
     }
 
     /// Lets the trigger act on the pane.
     fn trigger<R>(
         &mut self,
-        clocks: Clocks,
-        changes: &mut Vec<TimerChange>,
+        Clocks { watermark, now }: Clocks,
         act: impl FnOnce(TimeWindow, &mut S, &mut TriggerContext<'_>) -> R,
     ) -> R {
-        let mut timers = PaneTimers {
-            event: std::mem::take(&mut self.event_timers),
-            processing: std::mem::take(&mut self.processing_timers),
-        };
-        let Clocks { watermark, now } = clocks;
-        let mut ctx = TriggerContext { watermark, now, timers: &mut timers, changes };
-        let result = act(self.window, &mut self.trigger, &mut ctx);
-        (self.event_timers, self.processing_timers) = (timers.event, timers.processing);
-        result
-    }
-
-    fn timers(&mut self, domain: TimeDomain) -> &mut Vec<Timestamp> {
-        match domain {
-            TimeDomain::EventTime => &mut self.event_timers,
-            TimeDomain::ProcessingTime => &mut self.processing_timers,
-        }
+        let mut ctx = TriggerContext { watermark, now, timers: &mut self.timers };
+        act(self.window, &mut self.trigger, &mut ctx)
     }
 
     /// Whether nothing would be lost with the pane: so windows without end leave no trace once purged.
     fn is_spent(&self) -> bool {
         self.window.is_global()
             && self.acc.is_none()
-            && self.event_timers.is_empty()
-            && self.processing_timers.is_empty()
+            && self.timers.is_empty()
             && self.trigger == S::default()
     }
 }
@@ -80,8 +76,8 @@ pub(super) struct Rules<T, K, W, G> {
     pub(super) windows: Windows<T>,
     trigger: Arc<G>,
     lateness: i64,
-    /// Timers to be registered or deleted for the key at hand.
-    pub(super) changes: Vec<TimerChange>,
+    /// Wake-ups to be registered for the key at hand.
+    pub(super) wakeups: Vec<(TimeDomain, Timestamp)>,
     assigned: Vec<TimeWindow>,
     key: PhantomData<fn(K)>,
 }
@@ -90,8 +86,8 @@ type Panes<A, S> = Vec<Pane<A, S>>;
 
 impl<T: Record, K, W: WindowFold<T, K>, G: Trigger<T>> Rules<T, K, W, G> {
     pub(super) fn new(fold: Arc<W>, windows: Windows<T>, trigger: Arc<G>, lateness: i64) -> Self {
-        let (changes, assigned) = (Vec::new(), Vec::new());
-        Rules { fold, windows, trigger, lateness, changes, assigned, key: PhantomData }
+        let (wakeups, assigned) = (Vec::new(), Vec::new());
+        Rules { fold, windows, trigger, lateness, wakeups, assigned, key: PhantomData }
     }
 
     /// A record has come. Gives it back if it is late.
@@ -118,7 +114,7 @@ impl<T: Record, K, W: WindowFold<T, K>, G: Trigger<T>> Rules<T, K, W, G> {
                     None => Some(record),
                 };
                 self.assigned = assigned;
-                self.keep_wanted_timers(panes);
+                self.arm(panes);
                 return Ok(late);
             }
         }
@@ -130,7 +126,6 @@ impl<T: Record, K, W: WindowFold<T, K>, G: Trigger<T>> Rules<T, K, W, G> {
             let copy = if n + 1 == count { record.take() } else { record.clone() };
             let Some(copy) = copy else { continue };
             let at = panes.iter().position(|pane| pane.window == *window).unwrap_or_else(|| {
-                self.change_cleanup(*window, true);
                 panes.push(Pane::new(*window));
                 panes.len() - 1
             });
@@ -140,7 +135,7 @@ impl<T: Record, K, W: WindowFold<T, K>, G: Trigger<T>> Rules<T, K, W, G> {
             }
         }
         self.assigned = assigned;
-        self.keep_wanted_timers(panes);
+        self.arm(panes);
         Ok(record.filter(|_| belongs))
     }
 
@@ -156,11 +151,11 @@ impl<T: Record, K, W: WindowFold<T, K>, G: Trigger<T>> Rules<T, K, W, G> {
         let mut at = 0;
         while at < panes.len() {
             let pane = &mut panes[at];
-            let timers = pane.timers(domain);
-            if let Some(own) = timers.iter().position(|registered| *registered == time) {
-                timers.swap_remove(own);
+            let armed = pane.armed.of(domain);
+            *armed = armed.filter(|armed| *armed > time);
+            if pane.timers.remove(domain, time) {
                 let trigger = &self.trigger;
-                let result = pane.trigger(clocks, &mut self.changes, |window, state, ctx| match domain {
+                let result = pane.trigger(clocks, |window, state, ctx| match domain {
                     TimeDomain::EventTime => trigger.on_event_time(time, window, state, ctx),
                     TimeDomain::ProcessingTime => trigger.on_processing_time(time, window, state, ctx),
                 });
@@ -168,13 +163,12 @@ impl<T: Record, K, W: WindowFold<T, K>, G: Trigger<T>> Rules<T, K, W, G> {
             }
             let ends = domain == self.windows.domain && self.cleanup_time(pane.window) == Some(time);
             if ends || pane.is_spent() {
-                let pane = panes.remove(at);
-                self.delete_timers(&pane);
+                panes.remove(at);
             } else {
                 at += 1;
             }
         }
-        self.keep_wanted_timers(panes);
+        self.arm(panes);
         Ok(())
     }
 
@@ -192,33 +186,20 @@ impl<T: Record, K, W: WindowFold<T, K>, G: Trigger<T>> Rules<T, K, W, G> {
             && self.cleanup_time(window).is_some_and(|time| time <= watermark)
     }
 
-    fn change_cleanup(&mut self, window: TimeWindow, registers: bool) {
-        if let Some(time) = self.cleanup_time(window) {
-            self.changes.push((registers, self.windows.domain, time));
+    /// Sees to it that the key is woken for each pane in time.
+    fn arm(&mut self, panes: &mut [Pane<W::Acc, G::State>]) {
+        for pane in panes {
+            for domain in [TimeDomain::EventTime, TimeDomain::ProcessingTime] {
+                let own = pane.timers.of(domain).iter().copied().min();
+                let cleanup = self.cleanup_time(pane.window).filter(|_| domain == self.windows.domain);
+                let Some(wanted) = own.into_iter().chain(cleanup).min() else { continue };
+                let armed = pane.armed.of(domain);
+                if armed.is_none_or(|armed| armed > wanted) {
+                    *armed = Some(wanted);
+                    self.wakeups.push((domain, wanted));
+                }
+            }
         }
-    }
-
-    fn delete_timers(&mut self, pane: &Pane<W::Acc, G::State>) {
-        let event = pane.event_timers.iter().map(|time| (false, TimeDomain::EventTime, *time));
-        let processing = pane.processing_timers.iter().map(|time| (false, TimeDomain::ProcessingTime, *time));
-        self.changes.extend(event.chain(processing));
-    }
-
-    /// Timers name a key, not a window: one that some pane of the key still wants is not deleted.
-    fn keep_wanted_timers(&mut self, panes: &[Pane<W::Acc, G::State>]) {
-        let mut changes = std::mem::take(&mut self.changes);
-        changes.retain(|(registers, domain, time)| {
-            let wants = |pane: &Pane<W::Acc, G::State>| {
-                let own = match domain {
-                    TimeDomain::EventTime => &pane.event_timers,
-                    TimeDomain::ProcessingTime => &pane.processing_timers,
-                };
-                own.contains(time)
-                    || (*domain == self.windows.domain && self.cleanup_time(pane.window) == Some(*time))
-            };
-            *registers == panes.iter().any(wants)
-        });
-        self.changes = changes;
     }
 
     /// Finds or makes the pane of a session that takes in `window`, merging those it meets. `None` if it is late.
@@ -232,7 +213,6 @@ impl<T: Record, K, W: WindowFold<T, K>, G: Trigger<T>> Rules<T, K, W, G> {
             if self.is_late(window, clocks.watermark) {
                 return None;
             }
-            self.change_cleanup(window, true);
             panes.push(Pane::new(window));
             return Some(panes.len() - 1);
         };
@@ -247,8 +227,6 @@ impl<T: Record, K, W: WindowFold<T, K>, G: Trigger<T>> Rules<T, K, W, G> {
             let other = panes.remove(at);
             cover = cover.cover(&other.window);
             grows = true;
-            self.change_cleanup(other.window, false);
-            self.delete_timers(&other);
             let pane = &mut panes[first];
             self.trigger.merge(&mut pane.trigger, other.trigger);
             match (&mut pane.acc, other.acc) {
@@ -258,15 +236,11 @@ impl<T: Record, K, W: WindowFold<T, K>, G: Trigger<T>> Rules<T, K, W, G> {
             }
         }
         if grows {
-            self.change_cleanup(panes[first].window, false);
-            self.change_cleanup(cover, true);
-            self.delete_timers(&panes[first]);
             let pane = &mut panes[first];
-            pane.event_timers.clear();
-            pane.processing_timers.clear();
+            pane.timers.clear();
             pane.window = cover;
             let trigger = &self.trigger;
-            pane.trigger(clocks, &mut self.changes, |window, state, ctx| {
+            pane.trigger(clocks, |window, state, ctx| {
                 trigger.on_merge(window, state, ctx);
             });
         }
@@ -282,9 +256,8 @@ impl<T: Record, K, W: WindowFold<T, K>, G: Trigger<T>> Rules<T, K, W, G> {
         out: &mut Collector<'_, W::Out>,
     ) -> OpResult {
         let trigger = &self.trigger;
-        let result = pane.trigger(clocks, &mut self.changes, |window, state, ctx| {
-            trigger.on_record(&record, time, window, state, ctx)
-        });
+        let result =
+            pane.trigger(clocks, |window, state, ctx| trigger.on_record(&record, time, window, state, ctx));
         let fold = &self.fold;
         fold.add(pane.acc.get_or_insert_with(|| fold.create()), record, time);
         self.act(pane, key, result, clocks, out)

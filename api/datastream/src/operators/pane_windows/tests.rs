@@ -59,12 +59,14 @@ enum Shape {
     Session { gap: i64 },
 }
 
+/// Key, window, records.
+type Open = (u8, TimeWindow, Vec<(i64, i64)>);
+
 struct Naive {
     shape: Shape,
     lateness: i64,
     watermark: i64,
-    /// Key, window, records.
-    open: Vec<(u8, TimeWindow, Vec<(i64, i64)>)>,
+    open: Vec<Open>,
     results: Vec<Sums>,
     late: Vec<Pair>,
 }
@@ -95,7 +97,7 @@ impl Naive {
                     .into_iter()
                     .partition(|open| open.0 == key && meets(&open.1));
                 self.open = rest;
-                let met: Vec<(u8, TimeWindow, Vec<_>)> = met;
+                let met: Vec<Open> = met;
                 for (_, other, others) in met {
                     window = TimeWindow::new(window.start.min(other.start), window.end.max(other.end));
                     records.extend(others);
@@ -230,10 +232,10 @@ proptest! {
         for (n, (key, _)) in records.iter().enumerate() {
             let before: Vec<i64> = records[..=n].iter().filter(|r| r.0 == *key).map(|r| r.1).collect();
             let last = |count: usize| before[before.len().saturating_sub(count)..].iter().sum::<i64>();
-            if before.len() % slide == 0 {
+            if before.len().is_multiple_of(slide) {
                 expected_sliding.push((*key, last(size), Some(n as i64)));
             }
-            if before.len() % size == 0 {
+            if before.len().is_multiple_of(size) {
                 expected_tumbling.push((*key, last(size), Some(n as i64)));
             }
         }
