@@ -31,6 +31,11 @@
 //!   without moving rows between namespaces, and a rescale can never part a pane from its key.
 //! * 2026-11: aligned windows share slices of the greatest common divisor of size and slide; a pane per slice is
 //!   taken whole when the watermark passes, without a timer per key.
+//! * 2026-11: no pass over a batch that touches table slots ahead of the updates: at a million keys it gained nothing
+//!   (191 against 161 ns a record), at a thousand it cost 12 ns of 34.
+//! * 2026-11: a pane's timer is not moved when its session grows; it arms the next one when it finds itself early: 71
+//!   instead of 195 ns a record at a thousand keys.
+//! * 2026-11: processing-time windows fire at the end of a bounded stream, unlike Flink's, which lose what is open.
 
 mod aggregates;
 mod collector;
