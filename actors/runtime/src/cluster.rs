@@ -107,7 +107,11 @@ impl Cluster {
             .await
             .map_err(|error| RunError::Cluster(error.to_string()))?;
         let job_manager = answer.await.map_err(|error| RunError::Cluster(error.to_string()))?;
-        Ok(Cluster { root, job_manager, memory: CheckpointStore::open("memory:")? })
+        Ok(Cluster {
+            root,
+            job_manager,
+            memory: CheckpointStore::open(&format!("memory:{:016x}", random_seed()))?,
+        })
     }
 
     /// Submits a job and returns a handle on it.

@@ -23,6 +23,7 @@
 //!   checkpoint loses nothing and a savepoint need not publish.
 //! * 2026-11: the end of a job is a checkpoint like any other, asked of subtasks that have ended.
 
+pub mod actors;
 pub mod client;
 pub mod clock;
 pub mod cluster;

@@ -543,11 +543,16 @@ impl State {
 
     fn savepoint(&mut self, target: Option<String>, stop: bool, reply: SavepointReply) {
         let configured = self.args.config.savepoint.dir.as_ref().map(|dir| dir.display().to_string());
-        let message = match target.or(configured) {
-            Some(target) => CoordinatorMessage::Savepoint { target, stop, reply },
-            None => {
-                let why = "no folder for the savepoint: name one, or set 'savepoint.dir'";
-                drop(reply.send(Err(why.into())));
+        let Some(target) = target.or(configured) else {
+            let why = "no folder for the savepoint: name one, or set 'savepoint.dir'";
+            drop(reply.send(Err(why.into())));
+            return;
+        };
+        // Every process that takes part must find the same place.
+        let message = match CheckpointStore::open(&target) {
+            Ok(store) => CoordinatorMessage::Savepoint { target: store.location().to_string(), stop, reply },
+            Err(error) => {
+                drop(reply.send(Err(hurtig_dataflow::error::describe(&error))));
                 return;
             }
         };

@@ -409,6 +409,12 @@ impl Running {
                     SourceStatus::Waiting(until) => wake_at = until,
                     SourceStatus::Ended => {}
                 }
+                // It may have left a watermark or its end behind.
+                if self.chain.step(now, &mut self.outputs)? {
+                    steps += 1;
+                    self.after_step();
+                    continue;
+                }
             }
             break;
         }

@@ -1,0 +1,193 @@
+//! Benchmarks: `scripts/bench NAME [--records N] [--parallelism P]`. The last line printed is one JSON object.
+//!
+//! | name | job | a record is |
+//! |---|---|---|
+//! | `wordcount` | 1 GB of text, cut into words, counted per word | a word |
+//! | `window` | 10 s tumbling event-time count over 1,000,000 keys | an event |
+//! | `ysb` | Yahoo Streaming Benchmark: JSON in memory, filter, project, join with campaigns, 10 s count per campaign | an event |
+//! | `chain` | source, five maps, discard | a number |
+//! | `exchange` | source, hash, discard, at parallelism 2 | a number |
+//! | `latency` | the Yahoo job at 100,000 records a second with a checkpoint each second | an event |
+
+#![allow(missing_docs, reason = "a program, not an interface")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures time from outside")]
+
+mod latency;
+mod text;
+mod usage;
+mod ysb;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use hurtig::prelude::*;
+use hurtig::{Cluster, JobStatus, configured};
+use std::time::{Duration, Instant};
+
+#[derive(Parser, Debug)]
+#[command(about = "Measures a job and prints one JSON object")]
+struct Args {
+    /// wordcount, window, ysb, chain, exchange or latency
+    name: String,
+    /// Records to process; for wordcount, bytes of text
+    #[arg(long)]
+    records: Option<u64>,
+    /// Subtasks of each vertex
+    #[arg(long)]
+    parallelism: Option<usize>,
+    /// Any configuration key
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    define: Vec<String>,
+}
+
+/// What a benchmark has done.
+struct Outcome {
+    records: u64,
+    extra: serde_json::Map<String, serde_json::Value>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let mut builder = Config::builder();
+    for assignment in &args.define {
+        builder = builder.flag(assignment);
+    }
+    let mut config = builder.build()?;
+    let parallelism = args.parallelism.or((args.name == "exchange").then_some(2));
+    config.parallelism.default = Some(parallelism.unwrap_or(2));
+    let before = usage::cpu_seconds()?;
+    let began = Instant::now();
+    let outcome = match args.name.as_str() {
+        "wordcount" => wordcount(&config, args.records.unwrap_or(1_000_000_000))?,
+        "window" => window(&config, args.records.unwrap_or(20_000_000))?,
+        "ysb" => ysb::run(&config, args.records.unwrap_or(10_000_000))?,
+        "chain" => chain(&config, args.records.unwrap_or(200_000_000))?,
+        "exchange" => exchange(&config, args.records.unwrap_or(100_000_000))?,
+        "latency" => latency::run(config, args.records.unwrap_or(4_000_000))?,
+        other => bail!("no benchmark '{other}': wordcount, window, ysb, chain, exchange, latency"),
+    };
+    let text = outcome.extra.get("text_cpu_s").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
+    let text_wall = outcome.extra.get("text_wall_s").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
+    let wall_s = began.elapsed().as_secs_f64() - text_wall;
+    let cpu_s = usage::cpu_seconds()? - before - text;
+    let mut line = serde_json::json!({
+        "name": args.name,
+        "records": outcome.records,
+        "wall_s": round(wall_s, 3),
+        "cpu_s": round(cpu_s, 3),
+        "records_per_cpu_s": (outcome.records as f64 / cpu_s) as u64,
+        "max_rss_mb": usage::max_rss_mb()?,
+        "ns_cpu_per_record": round(cpu_s * 1e9 / outcome.records as f64, 1),
+        "parallelism": config_parallelism(parallelism),
+    });
+    if let Some(object) = line.as_object_mut() {
+        object.extend(outcome.extra);
+    }
+    println!("{line}");
+    Ok(())
+}
+
+fn config_parallelism(parallelism: Option<usize>) -> usize {
+    parallelism.unwrap_or(2)
+}
+
+fn round(value: f64, places: i32) -> f64 {
+    let scale = 10f64.powi(places);
+    (value * scale).round() / scale
+}
+
+/// Runs a job to its end.
+fn execute(name: &str, env: &Environment, config: &Config) -> anyhow::Result<JobStatus> {
+    let runtime = hurtig::runtime()?;
+    let config = configured(env, config);
+    let status = runtime.block_on(async {
+        let cluster = Cluster::start(&config).await?;
+        let job = cluster.submit(name, &env.graph(), &config).await?;
+        let status = job.wait().await?;
+        cluster.shutdown().await;
+        Ok::<_, anyhow::Error>(status)
+    })?;
+    for (id, report) in &status.subtasks {
+        eprintln!(
+            "  vertex {} subtask {}: busy {:>7.3} s, backpressured {:>7.3} s, records {:?}",
+            id.vertex,
+            id.index,
+            report.busy_ns as f64 / 1e9,
+            report.backpressured_ns as f64 / 1e9,
+            report.operators.iter().map(|counts| counts.records_out).collect::<Vec<_>>(),
+        );
+    }
+    Ok(status)
+}
+
+/// Records put out by the first operator with this name position: here, of the vertex that writes last.
+fn records_into_last_vertex(status: &JobStatus) -> u64 {
+    let last = status.subtasks.keys().map(|id| id.vertex).max().unwrap_or(0);
+    let reports = status.subtasks.iter().filter(|(id, _)| id.vertex == last);
+    reports.filter_map(|(_, report)| report.operators.first()).map(|counts| counts.records_in).sum()
+}
+
+fn wordcount(config: &Config, bytes: u64) -> anyhow::Result<Outcome> {
+    let (before, began) = (usage::cpu_seconds()?, Instant::now());
+    let file = text::file(bytes).context("cannot write the text")?;
+    let mut extra = serde_json::Map::new();
+    extra.insert("text_cpu_s".into(), round(usage::cpu_seconds()? - before, 3).into());
+    extra.insert("text_wall_s".into(), round(began.elapsed().as_secs_f64(), 3).into());
+    let env = Environment::new();
+    env.from_source(FileSource::text(&file), WatermarkStrategy::none(), "text")
+        .flat_map(|line: String, out: &mut Collector<'_, _>| {
+            for word in line.split_ascii_whitespace() {
+                out.emit((compact_str::CompactString::new(word), 1u64));
+            }
+        })
+        .key_by(|(word, _)| word.clone())
+        .reduce(|(word, a), (_, b)| (word, a + b))
+        .discard();
+    let status = execute("wordcount", &env, config)?;
+    Ok(Outcome { records: records_into_last_vertex(&status), extra })
+}
+
+/// Spreads numbers over 64 bits (the finaliser of SplitMix64).
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+fn window(config: &Config, records: u64) -> anyhow::Result<Outcome> {
+    let env = Environment::new();
+    let source =
+        GeneratorSource::new(|index| (mix(index) % 1_000_000, (index / 1_000) as i64)).with_count(records);
+    let event_time = WatermarkStrategy::monotonous().with_timestamps(|event: &(u64, i64)| event.1);
+    env.generate(source, event_time)
+        .key_by(|event| event.0)
+        .window(TumblingEventTimeWindows::of(Duration::from_secs(10)))
+        .count()
+        .discard();
+    let status = execute("window", &env, config)?;
+    let results = status.subtasks.iter().filter(|(id, _)| id.vertex == 1);
+    let results: u64 =
+        results.filter_map(|(_, r)| r.operators.first()).map(|counts| counts.records_out).sum();
+    let mut extra = serde_json::Map::new();
+    extra.insert("results".into(), results.into());
+    Ok(Outcome { records, extra })
+}
+
+fn chain(config: &Config, records: u64) -> anyhow::Result<Outcome> {
+    let env = Environment::new();
+    env.from_range(0..records)
+        .map(|n| n.wrapping_mul(3))
+        .map(|n| n ^ 0x5555)
+        .map(|n| n.rotate_left(7))
+        .map(|n| n.wrapping_add(11))
+        .map(|n| n >> 1)
+        .discard();
+    execute("chain", &env, config)?;
+    Ok(Outcome { records, extra: serde_json::Map::new() })
+}
+
+fn exchange(config: &Config, records: u64) -> anyhow::Result<Outcome> {
+    let env = Environment::new();
+    env.from_range(0..records).key_by(|n| *n).as_stream().discard();
+    execute("exchange", &env, config)?;
+    Ok(Outcome { records, extra: serde_json::Map::new() })
+}

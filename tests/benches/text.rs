@@ -1,0 +1,66 @@
+//! Made-up text: lines of words from a vocabulary of 100,000, the n-th of which is 1/n as frequent as the first.
+
+use crate::mix;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+const VOCABULARY: usize = 100_000;
+const WORDS_PER_LINE: usize = 12;
+
+/// A file with about so many bytes of text, written once and kept in the cache folder.
+pub(crate) fn file(bytes: u64) -> anyhow::Result<PathBuf> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.cache/bench");
+    std::fs::create_dir_all(&folder)?;
+    let path = folder.join(format!("words-{bytes}.txt"));
+    if !path.exists() {
+        eprintln!("  writing {bytes} bytes of text, once");
+        let unfinished = path.with_extension("unfinished");
+        write(BufWriter::with_capacity(1 << 20, std::fs::File::create(&unfinished)?), bytes)?;
+        std::fs::rename(&unfinished, &path)?;
+    }
+    Ok(path)
+}
+
+fn word(rank: usize) -> String {
+    // Frequent words are short.
+    let length = 2 + (rank as f64).ln() as usize / 2 + (mix(rank as u64) % 4) as usize;
+    (0..length).map(|at| (b'a' + (mix((rank * 31 + at) as u64) % 26) as u8) as char).collect()
+}
+
+fn write(mut out: impl Write, bytes: u64) -> anyhow::Result<()> {
+    let words: Vec<String> = (1..=VOCABULARY).map(word).collect();
+    let mut cumulative: Vec<f64> = (1..=VOCABULARY).map(|rank| 1.0 / rank as f64).collect();
+    for at in 1..VOCABULARY {
+        cumulative[at] += cumulative[at - 1];
+    }
+    let total = cumulative[VOCABULARY - 1];
+    // A table of first guesses makes drawing a word two look-ups.
+    let guesses: Vec<usize> = (0..=65_536)
+        .map(|slot| {
+            cumulative.partition_point(|sum| *sum < total * slot as f64 / 65_536.0).min(VOCABULARY - 1)
+        })
+        .collect();
+    let (mut written, mut drawn) = (0u64, 0u64);
+    let mut line = String::new();
+    while written < bytes {
+        line.clear();
+        for at in 0..WORDS_PER_LINE {
+            drawn += 1;
+            let random = mix(drawn.wrapping_add(7));
+            let target = total * (random >> 11) as f64 / (1u64 << 53) as f64;
+            let slot = (random >> 48) as usize;
+            let range = guesses[slot]..=guesses[slot + 1];
+            let start = *range.start();
+            let rank = start + cumulative[range].partition_point(|sum| *sum < target);
+            if at > 0 {
+                line.push(' ');
+            }
+            line.push_str(&words[rank.min(VOCABULARY - 1)]);
+        }
+        line.push('\n');
+        out.write_all(line.as_bytes())?;
+        written += line.len() as u64;
+    }
+    out.flush()?;
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! What this process has used, as the kernel counts it.
+
+use anyhow::Context;
+
+/// Clock ticks per second in `/proc`, fixed on Linux.
+const TICKS: f64 = 100.0;
+
+/// CPU seconds of all threads, user and system.
+pub(crate) fn cpu_seconds() -> anyhow::Result<f64> {
+    // Nanoseconds per thread are finer than the ticks of the whole process, but only of threads that still run.
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields = stat.rsplit_once(')').context("unexpected /proc/self/stat")?.1;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
+    let (user, system) = ticks(11).zip(ticks(12)).context("unexpected /proc/self/stat")?;
+    Ok((user + system) / TICKS)
+}
+
+/// Largest resident set so far, in MB of 1,000,000 bytes.
+pub(crate) fn max_rss_mb() -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line =
+        status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM in /proc/self/status")?;
+    let kib: u64 = line.split_whitespace().nth(1).context("unexpected VmHWM")?.parse()?;
+    Ok(kib * 1024 / 1_000_000)
+}
