@@ -134,13 +134,13 @@ fn wordcount(config: &Config, bytes: u64) -> anyhow::Result<Outcome> {
     extra.insert("text_wall_s".into(), round(began.elapsed().as_secs_f64(), 3).into());
     let env = Environment::new();
     env.from_source(FileSource::text(&file), WatermarkStrategy::none(), "text")
-        .flat_map(|line: String, out: &mut Collector<'_, _>| {
+        .flat_map(|line: String, out: &mut Collector<'_, compact_str::CompactString>| {
             for word in line.split_ascii_whitespace() {
-                out.emit((compact_str::CompactString::new(word), 1u64));
+                out.emit(compact_str::CompactString::new(word));
             }
         })
-        .key_by(|(word, _)| word.clone())
-        .reduce(|(word, a), (_, b)| (word, a + b))
+        .key_by(|word| word.clone())
+        .count()
         .discard();
     let status = execute("wordcount", &env, config)?;
     Ok(Outcome { records: records_into_last_vertex(&status), extra })

@@ -76,16 +76,8 @@ struct Fields<'a> {
 /// Parses an event.
 pub(crate) fn parse(json: &[u8]) -> Result<Event, BoxError> {
     let fields: Fields<'_> = sonic_rs::from_slice(json)?;
-    let ad = parse_identifier(fields.ad_id).ok_or("ad_id is no identifier")?;
+    let ad = uuid::Uuid::try_parse(fields.ad_id)?.as_u128();
     Ok(Event { is_view: fields.event_type == "view", ad, time: fields.event_time.parse()? })
-}
-
-fn parse_identifier(text: &str) -> Option<u128> {
-    let mut value = 0u128;
-    for byte in text.bytes().filter(|byte| *byte != b'-') {
-        value = value << 4 | u128::from((byte as char).to_digit(16)?);
-    }
-    Some(value)
 }
 
 /// Identifiers are random already.

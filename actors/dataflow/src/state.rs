@@ -7,6 +7,7 @@ mod broadcast;
 mod codec;
 mod handles;
 mod list;
+mod prefetch;
 mod table;
 mod timers;
 

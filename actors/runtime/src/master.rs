@@ -379,6 +379,8 @@ impl State {
 
     fn deploy(&mut self, myself: &ActorRef<JobMasterMessage>, mut restored: Restored) {
         if let Some(metadata) = &restored.metadata {
+            // Newer ones could not be read.
+            self.completed.retain(|completed| completed.checkpoint <= metadata.checkpoint);
             let _ = self.coordinator.cast(CoordinatorMessage::Restored(Arc::clone(metadata)));
         }
         self.restored_sources = std::mem::take(&mut restored.sources);
@@ -430,6 +432,8 @@ impl State {
             self.fail(myself, failure);
             return Ok(());
         }
+        // Before any of them can end.
+        self.begin_checkpoints();
         for (worker, _) in &self.workers {
             let _ = worker.cast(WorkerMessage::Start {
                 attempt: self.lifecycle.attempt(),
@@ -479,7 +483,8 @@ impl State {
                 self.running.insert(id);
                 if self.running.len() == self.subtasks.len() {
                     self.lifecycle.on_running();
-                    self.begin_checkpoints();
+                    let attempt = self.lifecycle.attempt();
+                    let _ = self.coordinator.cast(CoordinatorMessage::Running { attempt });
                 }
             }
             SubtaskEvent::WantsSplits => {
@@ -596,7 +601,14 @@ impl State {
                 let _ =
                     self.args.resource_manager.cast(ResourceManagerMessage::Release { job: self.args.job });
                 self.show();
-                myself.stop(None);
+                let (store, job, myself) = (self.args.store.clone(), self.args.job, myself.clone());
+                self.tasks.spawn(async move {
+                    if let Err(error) = store.delete_job(job).await {
+                        let error = hurtig_dataflow::error::describe(&error);
+                        tracing::warn!(%job, "files of unfinished checkpoints remain: {error}");
+                    }
+                    myself.stop(None);
+                });
             }
         }
     }

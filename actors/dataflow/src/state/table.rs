@@ -2,6 +2,7 @@
 //! rescale takes whole groups.
 
 use super::codec::{decode_rows, encode};
+use super::prefetch::prefetch;
 use super::{State, StateValue};
 use crate::error::Error;
 use crate::key::{Key, KeyGroupRange, hash_key};
@@ -9,6 +10,9 @@ use crate::snapshot::{GroupRows, StateKind, StateSnapshot};
 use crate::time::Timestamp;
 use hashbrown::HashTable;
 use std::collections::BTreeMap;
+
+/// Smaller tables are in the cache anyway.
+const PREFETCH_FROM_BYTES: usize = 256 << 10;
 
 /// One value per key. Callers pass the key's [`hash_key`], which they have computed anyway.
 pub struct KeyedTable<K, V> {
@@ -25,6 +29,22 @@ impl<K: Key, V> KeyedTable<K, V> {
     #[inline]
     fn group(&self, hash: u64) -> usize {
         self.range.index_of(hash).expect("a record is sent to the subtask that owns its key group")
+    }
+
+    /// Brings the rows of a batch's keys into the cache: a large table costs a trip to memory per row, and the trips of a
+    /// whole batch made at once cost little more than one.
+    #[inline]
+    pub fn prefetch(&self, hashes: &[u64]) {
+        if self.groups.iter().map(HashTable::len).sum::<usize>() * size_of::<(K, V)>() < PREFETCH_FROM_BYTES {
+            return;
+        }
+        for hash in hashes {
+            if let Some(index) = self.range.index_of(*hash)
+                && let Some(row) = self.groups[index].find(*hash, |_| true)
+            {
+                prefetch(row);
+            }
+        }
     }
 
     /// The value of a key.

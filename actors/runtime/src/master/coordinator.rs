@@ -30,7 +30,7 @@ pub type SavepointReply = oneshot::Sender<Result<String, String>>;
 
 /// What the coordinator is told.
 pub enum CoordinatorMessage {
-    /// From the JobMaster: an attempt runs.
+    /// From the JobMaster: an attempt is about to start.
     Begin {
         /// The attempt.
         attempt: Attempt,
@@ -38,6 +38,11 @@ pub enum CoordinatorMessage {
         subtasks: BTreeMap<SubtaskId, ActorRef<SubtaskMessage>>,
         /// Enumerators, with uid and vertex of their sources.
         enumerators: Vec<(String, usize, ActorRef<EnumeratorMessage>)>,
+    },
+    /// From the JobMaster: all subtasks of the attempt run, so checkpoints may be taken.
+    Running {
+        /// The attempt.
+        attempt: Attempt,
     },
     /// From the JobMaster: the attempt is over.
     Suspend,
@@ -127,6 +132,7 @@ pub struct State {
     progress: Progress,
     tasks: Tasks,
     attempt: Option<Attempt>,
+    running: bool,
     subtasks: BTreeMap<SubtaskId, ActorRef<SubtaskMessage>>,
     enumerators: Vec<(String, usize, ActorRef<EnumeratorMessage>)>,
     ended: BTreeSet<SubtaskId>,
@@ -151,6 +157,7 @@ impl Actor for Coordinator {
             args,
             tasks: Tasks::default(),
             attempt: None,
+            running: false,
             subtasks: BTreeMap::new(),
             enumerators: Vec::new(),
             ended: BTreeSet::new(),
@@ -171,6 +178,7 @@ impl Actor for Coordinator {
             CoordinatorMessage::Begin { attempt, subtasks, enumerators } => {
                 state.begin_attempt(attempt, subtasks, enumerators);
             }
+            CoordinatorMessage::Running { attempt } => state.running = state.attempt == Some(attempt),
             CoordinatorMessage::Suspend => state.suspend(),
             CoordinatorMessage::Restored(metadata) => state.on_restored(metadata),
             CoordinatorMessage::Subtask { attempt, id, event } if state.attempt == Some(attempt) => {
@@ -225,6 +233,7 @@ impl State {
 
     fn suspend(&mut self) {
         self.attempt = None;
+        self.running = false;
         self.progress.drain();
         self.subtasks.clear();
         self.enumerators.clear();
@@ -291,10 +300,10 @@ impl State {
     }
 
     fn savepoint(&mut self, target: String, stop: bool, reply: SavepointReply) {
-        if self.attempt.is_none() || self.all_sources_ended() {
-            let why = match self.attempt {
-                None => "the job does not run at present: try again once it runs",
-                Some(_) => "the job has read all its input and is finishing: there is nothing left to save",
+        if !self.running || self.all_sources_ended() {
+            let why = match self.running {
+                false => "the job does not run at present: try again once it runs",
+                true => "the job has read all its input and is finishing: there is nothing left to save",
             };
             let _ = reply.send(Err(why.into()));
             return;
@@ -482,7 +491,7 @@ impl State {
     }
 
     fn act_on_time(&mut self, myself: &ActorRef<CoordinatorMessage>) {
-        if self.attempt.is_none() {
+        if !self.running {
             return;
         }
         let now = self.args.clock.now();

@@ -131,6 +131,7 @@ where
         self.keys.fill(&batch.records, &mut self.columns);
         let (out, states) = ctx.out_and_states();
         let table = states.get_mut(self.accumulators);
+        table.prefetch(&self.columns.hashes);
         let mut records = Vec::with_capacity(batch.len());
         for ((record, key), hash) in batch.records.iter().zip(&self.columns.keys).zip(&self.columns.hashes) {
             let result = match table.get_mut(*hash, key) {

@@ -60,6 +60,7 @@ impl<T: Record, K: Key, F: Fn(T, T) -> T + Send + Sync + 'static> Operator for R
     fn process(&mut self, batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<T>>) -> OpResult<Progress> {
         self.keys.fill(&batch.records, &mut self.columns);
         let table = ctx.states().get_mut(self.results);
+        table.prefetch(&self.columns.hashes);
         let mut keyed = self.columns.keys.drain(..).zip(&self.columns.hashes);
         let mut reduce = |record: T| match keyed.next() {
             Some((key, hash)) => {

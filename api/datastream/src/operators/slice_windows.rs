@@ -223,6 +223,7 @@ impl<T: Record, K: Key, W: WindowFold<T, K>> Operator for SliceWindows<T, K, W> 
             }
             let fold = &*self.fold;
             let table = ctx.states().get_mut(self.slices).namespace(slice.end);
+            table.prefetch(&columns.hashes[at - run..at]);
             for ((time, record), (key, hash)) in rows {
                 let acc = table.get_or_insert_with(hash, key, || fold.create());
                 fold.add(acc, record, *time);
