@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use hurtig_runtime::config::{Config, Described};
+use hurtig::config::{Config, Described};
 use serde_json::json;
 
 use crate::table::{Column, Table};

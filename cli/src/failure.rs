@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use hurtig_runtime::config::ConfigError;
+use hurtig::config::ConfigError;
 
 /// An error that asks for an exit code of its own; put into an [`anyhow::Error`] as its context or root.
 #[derive(Debug)]
@@ -22,8 +22,11 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// Tells the user what went wrong, if anything, and gives the exit code documented in `--help`.
-pub(crate) fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
-    let Err(error) = outcome else { return ExitCode::SUCCESS };
+pub(crate) fn exit_code(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    let error = match outcome {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
     if is_closed_pipe(&error) {
         // `hurtig config | head` is no failure
         return ExitCode::SUCCESS;

@@ -21,6 +21,7 @@ Exit codes:
   2    wrong flags or configuration
   126  the program exists but cannot be executed
   127  the program does not exist
+  130  the user interrupted the job
 A program started by `run` ends with the exit code of its own.";
 
 /// Runs stream processing programs.
@@ -58,12 +59,18 @@ pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let outcome = match cli.command {
-        Verb::Run(args) => run::run(args, programs),
+        Verb::Run(args) => succeeded(run::run(args, programs)),
         Verb::Demo(args) => demo::run(args, programs),
-        Verb::Config(args) => config::run(args, &mut std::io::stdout().lock()),
-        Verb::Completions { shell } => std::io::stdout().write_all(&completions(shell)).map_err(Into::into),
+        Verb::Config(args) => succeeded(config::run(args, &mut std::io::stdout().lock())),
+        Verb::Completions { shell } => {
+            succeeded(std::io::stdout().write_all(&completions(shell)).map_err(Into::into))
+        }
     };
     failure::exit_code(outcome)
+}
+
+fn succeeded(outcome: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 /// The script as bytes: the generator panics if it cannot write, as into a closed pipe.

@@ -19,12 +19,14 @@ mod throttle;
 mod worst;
 
 pub use delays::{HourlyDelays, percentile_95};
+pub use live::LiveTable;
 pub use records::{Departure, Flight, HourlyRow, Rush, WorstRow};
 
 use clap::Parser;
 use hurtig::prelude::*;
-use live::LiveTable;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 use throttle::Throttle;
 use worst::WorstCarriers;
@@ -43,7 +45,7 @@ pub const RUSH_FLIGHTS: u64 = 5;
 
 /// Delays of the flights that left New York in 2013
 #[derive(Parser, Debug, Clone)]
-#[command(name = "flights", disable_version_flag = true)]
+#[command(name = "flights", disable_version_flag = true, args_override_self = true)]
 pub struct Options {
     /// Folder with the flights of each month; scripts/fetch-flights makes it
     #[arg(long, value_name = "DIR", default_value = ".cache/nycflights13/months")]
@@ -59,6 +61,20 @@ pub struct Options {
     pub live: bool,
 }
 
+/// Runs the example with the given arguments, the first of which is its name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut table = None;
+    let code = hurtig::run_with_args("flights", args, |env, own| {
+        let options: Options = crate::parse("flights", own)?;
+        table = Some(job(env, &options));
+        Ok(())
+    });
+    if let Some(table) = table {
+        table.finish();
+    }
+    code
+}
+
 /// Builds the job from the program's arguments.
 ///
 /// # Errors
@@ -69,8 +85,8 @@ pub fn build(env: &Environment, args: &[String]) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Builds the job.
-pub fn job(env: &Environment, options: &Options) {
+/// Builds the job; what it shows is in the table returned.
+pub fn job(env: &Environment, options: &Options) -> LiveTable {
     let cancelled = OutputTag::<Flight>::new("cancelled");
     let late = OutputTag::<Departure>::new("late");
     let event_time =
@@ -126,6 +142,7 @@ pub fn job(env: &Environment, options: &Options) {
     write(&worst, &options.out, "worst");
     write(&late_flights, &options.out, "late");
     write(&cancelled_flights, &options.out, "cancelled");
+    table
 }
 
 fn write<T: hurtig::dataflow::Record>(stream: &DataStream<T>, out: &Path, name: &str) {

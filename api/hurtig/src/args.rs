@@ -53,7 +53,7 @@ impl ArgsError {
     disable_version_flag = true,
     after_help = "Configuration is read from hurtig.yaml, then from variables such as HURTIG_CHECKPOINT_INTERVAL, then from these flags.\n\
                   `hurtig config` lists every key.\n\n\
-                  Exit codes: 0 the job finished; 1 it failed; 2 wrong flags or configuration."
+                  Exit codes: 0 the job finished; 1 it failed; 2 wrong flags or configuration; 130 the user interrupted it."
 )]
 struct CommonFlags {
     /// Subtasks of each vertex for which the program says nothing else [default: one per core]

@@ -38,7 +38,7 @@ pub fn run_with_args(
         eprintln!("error: {}", describe(&*error));
         return ExitCode::FAILURE;
     }
-    match run_to_end(name, &env, &config, ui) {
+    match run_to_end(name, &env, &config, Some(ui)) {
         Ok(_) => ExitCode::SUCCESS,
         Err(RunError::Job(JobError::Cancelled(name))) => {
             eprintln!("job '{name}' was cancelled");
@@ -51,33 +51,52 @@ pub fn run_with_args(
     }
 }
 
-/// Runs the job of an environment to its end, embedded in this process.
+/// Runs the job of an environment to its end, embedded in this process. Shows nothing and leaves signals alone, which
+/// suits tests and programs for which a job is one part.
+///
+/// ```
+/// use hurtig::prelude::*;
+///
+/// let env = Environment::new();
+/// let doubled = env.from_collection(vec![1, 2, 3]).map(|n| n * 2).collect();
+/// let status = hurtig::execute("doubling", &env, &Config::default())?;
+/// assert_eq!(status.state, JobState::Finished);
+/// assert_eq!(doubled.take(), [2, 4, 6]);
+/// # Ok::<(), hurtig::RunError>(())
+/// ```
 ///
 /// # Errors
 /// The program is wrong, or the job failed.
 pub fn execute(name: &str, env: &Environment, config: &Config) -> Result<JobStatus, RunError> {
-    run_to_end(name, env, config, Ui { quiet: true })
+    run_to_end(name, env, config, None)
 }
 
-fn run_to_end(name: &str, env: &Environment, config: &Config, ui: Ui) -> Result<JobStatus, RunError> {
+/// Runs a job; with a user, who sees its progress and may interrupt it, or without.
+fn run_to_end(
+    name: &str,
+    env: &Environment,
+    config: &Config,
+    user: Option<Ui>,
+) -> Result<JobStatus, RunError> {
     let runtime = runtime().map_err(|error| RunError::Cluster(error.to_string()))?;
     let config = configured(env, config);
     let result = runtime.block_on(async {
         let cluster = Cluster::start(&config).await?;
         let job = cluster.submit(name, &env.graph(), &config).await?;
-        let interrupted = async {
-            if ui.quiet {
-                return std::future::pending().await;
+        let shown = async {
+            if let Some(ui) = user {
+                progress::show(&job, ui).await;
             }
-            // Where signals cannot be heard the default ends the process.
-            let _ = tokio::signal::ctrl_c().await;
         };
-        let shown = progress::show(&job, ui);
         let result = tokio::select! {
             result = async { tokio::join!(job.wait(), shown).0 } => result,
-            () = interrupted => {
+            () = interrupted(user) => {
                 let _ = job.cancel();
-                job.wait().await
+                tokio::select! {
+                    result = job.wait() => result,
+                    // Asked twice: whatever holds the job up, the user wants to go.
+                    () = interrupted(user) => std::process::exit(CANCELLED.into()),
+                }
             }
         };
         cluster.shutdown().await;
@@ -86,6 +105,14 @@ fn run_to_end(name: &str, env: &Environment, config: &Config, ui: Ui) -> Result<
     // A blocking read that never returns must not hold the process.
     runtime.shutdown_background();
     result
+}
+
+/// Waits until the user, if there is one, interrupts the program.
+async fn interrupted(user: Option<Ui>) {
+    if user.is_none() || tokio::signal::ctrl_c().await.is_err() {
+        // Where signals cannot be heard the default ends the process.
+        std::future::pending::<()>().await;
+    }
 }
 
 /// A configuration with what the program itself says in its place.

@@ -1,5 +1,5 @@
 //! Runs the example of this name; see its module.
 
 fn main() -> std::process::ExitCode {
-    hurtig::run("flights", hurtig_examples::flights::build)
+    hurtig_examples::flights::run(std::env::args_os())
 }

@@ -11,6 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Rows of results between two drawings.
 const REDRAW_EVERY: u64 = 48;
 
+/// Where the year of the flights begins, and how long it is.
+const YEAR_BEGINS: Timestamp = 1_356_998_400_000;
+const YEAR_MS: i64 = 365 * 86_400_000;
+
+/// Characters of the bar that shows how much of it has passed.
+const BAR: usize = 50;
+
 #[derive(Default)]
 struct Shown {
     hours: BTreeMap<CompactString, HourlyRow>,
@@ -23,9 +30,9 @@ struct Shown {
     lines: usize,
 }
 
-/// A table on the terminal.
+/// A table on the terminal. Clones show the same.
 #[derive(Clone)]
-pub(super) struct LiveTable {
+pub struct LiveTable {
     shown: Arc<Mutex<Shown>>,
     is_terminal: bool,
 }
@@ -33,6 +40,14 @@ pub(super) struct LiveTable {
 impl LiveTable {
     pub(super) fn new(live: bool) -> Self {
         LiveTable { shown: Arc::default(), is_terminal: live && std::io::stdout().is_terminal() }
+    }
+
+    /// Draws the table once more; call it when the job has ended, so that its last state remains on the screen.
+    pub fn finish(&self) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.rows > 0 {
+            draw(&mut shown, self.is_terminal);
+        }
     }
 
     pub(super) fn follow(
@@ -74,31 +89,27 @@ impl LiveTable {
             let before = shown.rows;
             update(&mut shown, record);
             if table.is_terminal && shown.rows != before && shown.rows % REDRAW_EVERY == 0 {
-                draw(&mut shown);
+                draw(&mut shown, true);
             }
         });
         sink.name(&format!("{name} on screen")).uid(&format!("{name}-live")).set_parallelism(1);
     }
 }
 
-/// The last state of the table is what remains on the screen.
-impl Drop for Shown {
-    fn drop(&mut self) {
-        if self.rows > 0 {
-            draw(self);
-        }
-    }
-}
-
-fn draw(shown: &mut Shown) {
-    let mut text = String::new();
-    if shown.lines > 0 {
-        // Back to the first line of the former drawing.
-        let _ = write!(text, "\x1b[{}A\x1b[J", shown.lines);
-    }
+fn draw(shown: &mut Shown, is_terminal: bool) {
     let body = body(shown);
-    shown.lines = body.lines().count();
-    text.push_str(&body);
+    let mut text = String::new();
+    if is_terminal {
+        if shown.lines > 0 {
+            // Back to the first line of the former drawing.
+            let _ = write!(text, "\x1b[{}A", shown.lines);
+        }
+        // What a narrow terminal cannot show is cut off: a line that wraps would be two to go back over.
+        let _ = write!(text, "\r\x1b[J\x1b[?7l{body}\x1b[?7h");
+        shown.lines = body.lines().count();
+    } else {
+        text.push_str(&body);
+    }
     let mut out = std::io::stdout().lock();
     // Nobody is left to see it if the terminal is gone.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -106,6 +117,9 @@ fn draw(shown: &mut Shown) {
 
 fn body(shown: &Shown) -> String {
     let mut text = String::new();
+    if let Some(hour) = shown.hours.values().map(|row| row.hour).max() {
+        let _ = writeln!(text, "  {}\n", year_so_far(hour));
+    }
     let _ = writeln!(text, "  airport  hour                departures  mean delay  95th perc.  over 15 min");
     for row in shown.hours.values() {
         let share = row.share_delayed * 100.0;
@@ -122,7 +136,7 @@ fn body(shown: &Shown) -> String {
     }
     let worst: Vec<_> =
         shown.worst.iter().map(|row| format!("{} {:.1} min", row.carrier, row.mean_delay)).collect();
-    let _ = writeln!(text, "  worst carriers so far: {}", worst.join(", "));
+    let _ = writeln!(text, "\n  worst carriers so far: {}", worst.join(", "));
     if let Some(rush) = &shown.rush {
         let _ = writeln!(
             text,
@@ -136,6 +150,13 @@ fn body(shown: &Shown) -> String {
     }
     let _ = writeln!(text, "  cancelled: {}, too late for their hour: {}", shown.cancelled, shown.late);
     text
+}
+
+/// How much of its year has passed at a time.
+fn year_so_far(time: Timestamp) -> String {
+    let share = ((time - YEAR_BEGINS) as f64 / YEAR_MS as f64).clamp(0.0, 1.0);
+    let done = (share * BAR as f64).round() as usize;
+    format!("2013  [{:-<BAR$}]  {:>3.0} %  {}", "=".repeat(done), share * 100.0, &clock(time)[..10])
 }
 
 /// A time as date and clock.
@@ -168,5 +189,12 @@ mod tests {
         assert_eq!(clock(0), "1970-01-01  00:00");
         assert_eq!(clock(1_388_534_340_000), "2013-12-31  23:59");
         assert_eq!(clock(1_330_473_600_000), "2012-02-29  00:00");
+    }
+
+    #[test]
+    fn the_bar_shows_how_much_of_the_year_has_passed() {
+        let half = format!("2013  [{}{}]   50 %  2013-07-02", "=".repeat(25), "-".repeat(25));
+        assert_eq!(year_so_far(YEAR_BEGINS + YEAR_MS / 2), half);
+        assert!(year_so_far(YEAR_BEGINS + 2 * YEAR_MS).contains("100 %"));
     }
 }
