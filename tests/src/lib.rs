@@ -1,1 +1,5 @@
-//! End-to-end tests and benchmarks of hurtig
+//! End-to-end tests and benchmarks of hurtig: what the tests share.
+
+pub mod faults;
+pub mod folders;
+pub mod jobs;
