@@ -45,14 +45,14 @@ impl Maker {
     }
 
     /// An event as JSON.
-    pub(crate) fn make(&self, index: u64, time: i64) -> Vec<u8> {
+    pub(crate) fn make(&self, index: u64, time: i64) -> String {
         const TYPES: [&str; 3] = ["view", "click", "purchase"];
         const AD_TYPES: [&str; 5] = ["banner", "modal", "sponsored-search", "mail", "mobile"];
         let random = mix(index);
-        let mut json = Vec::with_capacity(288);
+        let mut json = String::with_capacity(288);
         let mut field = |before: &str, value: &str| {
-            json.extend_from_slice(before.as_bytes());
-            json.extend_from_slice(value.as_bytes());
+            json.push_str(before);
+            json.push_str(value);
         };
         field("{\"user_id\":\"", &self.users[(random % USERS) as usize]);
         field("\",\"page_id\":\"", &self.pages[(random >> 8) as usize % USERS as usize]);
@@ -74,8 +74,8 @@ struct Fields<'a> {
 }
 
 /// Parses an event.
-pub(crate) fn parse(json: &[u8]) -> Result<Event, BoxError> {
-    let fields: Fields<'_> = sonic_rs::from_slice(json)?;
+pub(crate) fn parse(json: &str) -> Result<Event, BoxError> {
+    let fields: Fields<'_> = sonic_rs::from_str(json)?;
     let ad = uuid::Uuid::try_parse(fields.ad_id)?.as_u128();
     Ok(Event { is_view: fields.event_type == "view", ad, time: fields.event_time.parse()? })
 }
@@ -106,10 +106,10 @@ pub(crate) fn campaigns() -> Campaigns {
 }
 
 /// Views with their campaign.
-pub(crate) fn views(events: &DataStream<Vec<u8>>) -> DataStream<(u32, i64)> {
+pub(crate) fn views(events: &DataStream<String>) -> DataStream<(u32, i64)> {
     let campaigns = Arc::new(campaigns());
     events
-        .try_map(|json: Vec<u8>| parse(&json))
+        .try_map(|json: String| parse(&json))
         .filter(|event| event.is_view)
         .map(|event| (event.ad, event.time))
         .map(move |(ad, time)| (campaigns.get(&ad).copied().unwrap_or(u32::MAX), time))

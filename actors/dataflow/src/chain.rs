@@ -198,6 +198,11 @@ impl Chain {
         }
     }
 
+    /// Whether an operator waits to be woken: what the chain is given meanwhile would only pile up before it.
+    pub fn is_blocked(&self) -> bool {
+        self.links.iter().any(|link| link.blocked)
+    }
+
     /// The snapshot of all operators, once a barrier has passed the whole chain.
     pub fn take_snapshot(&mut self) -> Option<(Barrier, Vec<OperatorSnapshot>)> {
         self.taken.pop_front()

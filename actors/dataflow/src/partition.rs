@@ -101,6 +101,7 @@ impl Partitioning {
             owners: (0..place.max_parallelism)
                 .map(|group| owner_of_group(group as u16, place.max_parallelism, place.channels) as u16)
                 .collect(),
+            targets: Vec::new(),
         })
     }
 
@@ -173,23 +174,30 @@ struct ByHash<F> {
     key: Arc<F>,
     max_parallelism: u32,
     owners: Vec<u16>,
+    targets: Vec<u16>,
 }
 
 impl<T: Record, K: Key, F: Fn(&T) -> K + Send + Sync + 'static> Chooser<T> for ByHash<F> {
     fn spread(&mut self, rows: Rows<T>, buffers: &mut [Rows<T>]) {
-        let target = |record: &T| {
-            let group = key_group(hash_key(&(self.key)(record)), self.max_parallelism);
-            self.owners[group as usize] as usize
-        };
-        if rows.is_timed() && buffers.iter().all(|buffer| buffer.is_empty() || buffer.is_timed()) {
-            for (record, time) in rows.records.into_iter().zip(rows.times) {
-                let buffer = &mut buffers[target(&record)];
-                buffer.records.push(record);
-                buffer.times.push(time);
+        let (key, owners, max_parallelism) = (&*self.key, &self.owners[..], self.max_parallelism);
+        // Hashes first, in a loop that does nothing else.
+        self.targets.clear();
+        self.targets.extend(rows.records.iter().map(|record| {
+            let group = key_group(hash_key(&key(record)), max_parallelism);
+            owners[group as usize]
+        }));
+        let targets = self.targets.iter().map(|target| *target as usize);
+        let timed = rows.is_timed();
+        if buffers.iter().all(|buffer| buffer.is_empty() || buffer.is_timed() == timed) {
+            for (record, target) in rows.records.into_iter().zip(targets.clone()) {
+                buffers[target].records.push(record);
+            }
+            for (time, target) in rows.times.into_iter().zip(targets) {
+                buffers[target].times.push(time);
             }
         } else {
-            for (record, time) in rows.into_iter_timed() {
-                buffers[target(&record)].push(record, time);
+            for ((record, time), target) in rows.into_iter_timed().zip(targets) {
+                buffers[target].push(record, time);
             }
         }
     }
