@@ -386,6 +386,7 @@ impl State {
         self.restored_sources = std::mem::take(&mut restored.sources);
         self.running.clear();
         self.subtasks.clear();
+        self.args.status.send_modify(|status| status.subtasks.clear());
         self.undeployed = self.workers.len();
         for (worker, subtasks) in &self.workers {
             let deployments = subtasks

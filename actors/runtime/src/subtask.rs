@@ -388,6 +388,9 @@ impl Running {
                 self.after_step();
                 continue;
             }
+            if self.chain.is_blocked() {
+                break;
+            }
             if let Some((port, element, credit)) = self.inputs.next(now) {
                 if let Some(credit) = credit {
                     let output = self.input_channels[credit.channel].output;
