@@ -19,7 +19,7 @@ const DATA_FOLDER: &str = ".cache/nycflights13";
 const RESULTS: [(&str, &str); 5] = [
     ("hourly", "delays per airport and hour"),
     ("rushes", "many departures to one place, closely on each other"),
-    ("worst", "carriers with the largest mean delay, as of each hour"),
+    ("worst", "carriers with the largest mean delay so far"),
     ("cancelled", "flights that never left"),
     ("late", "flights behind the watermark when their hour was closed"),
 ];
@@ -62,10 +62,10 @@ pub(crate) fn run(args: Args, program_args: Option<Vec<OsString>>) -> anyhow::Re
     check_data(&options.data)?;
     let before = part_files(&options.out)?;
     let pace = match options.rate {
-        0 => "as fast as it goes".to_owned(),
-        rate => format!("{rate} a second"),
+        0 => "flights".to_owned(),
+        rate => format!("{rate} flights a second"),
     };
-    println!("Reading the flights in {}, {pace}. Ctrl-C ends it.\n", options.data.display());
+    println!("Reading {pace} from {}; Ctrl-C ends it.\n", options.data.display());
     let code = flights::run(line);
     print!("{}", results(&options.out, &before)?);
     Ok(code)

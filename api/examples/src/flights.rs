@@ -24,6 +24,7 @@ pub use records::{Departure, Flight, HourlyRow, Rush, WorstRow};
 
 use clap::Parser;
 use hurtig::prelude::*;
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -63,16 +64,13 @@ pub struct Options {
 
 /// Runs the example with the given arguments, the first of which is its name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut table = None;
-    let code = hurtig::run_with_args("flights", args, |env, own| {
+    let table = OnceCell::new();
+    let build = |env: &Environment, own: &[String]| {
         let options: Options = crate::parse("flights", own)?;
-        table = Some(job(env, &options));
+        table.get_or_init(|| job(env, &options));
         Ok(())
-    });
-    if let Some(table) = table {
-        table.finish();
-    }
-    code
+    };
+    hurtig::run_and_then("flights", args, build, || table.get().into_iter().for_each(LiveTable::finish))
 }
 
 /// Builds the job from the program's arguments.

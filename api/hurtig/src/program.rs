@@ -28,6 +28,17 @@ pub fn run_with_args(
     args: impl IntoIterator<Item = OsString>,
     build: impl FnOnce(&Environment, &[String]) -> Result<(), BoxError>,
 ) -> ExitCode {
+    run_and_then(name, args, build, || {})
+}
+
+/// As [`run_with_args`]; `ended` is called when the job has ended, before the user is told of a failure: a program that
+/// draws on the terminal draws for the last time there.
+pub fn run_and_then(
+    name: &str,
+    args: impl IntoIterator<Item = OsString>,
+    build: impl FnOnce(&Environment, &[String]) -> Result<(), BoxError>,
+    ended: impl FnOnce(),
+) -> ExitCode {
     let (config, own, ui) = match parse(args.into_iter()) {
         Ok(parsed) => parsed,
         Err(error) => return ExitCode::from(error.report()),
@@ -38,7 +49,9 @@ pub fn run_with_args(
         eprintln!("error: {}", describe(&*error));
         return ExitCode::FAILURE;
     }
-    match run_to_end(name, &env, &config, Some(ui)) {
+    let result = run_to_end(name, &env, &config, Some(ui));
+    ended();
+    match result {
         Ok(_) => ExitCode::SUCCESS,
         Err(RunError::Job(JobError::Cancelled(name))) => {
             eprintln!("job '{name}' was cancelled");
@@ -61,7 +74,9 @@ pub fn run_with_args(
 /// let doubled = env.from_collection(vec![1, 2, 3]).map(|n| n * 2).collect();
 /// let status = hurtig::execute("doubling", &env, &Config::default())?;
 /// assert_eq!(status.state, JobState::Finished);
-/// assert_eq!(doubled.take(), [2, 4, 6]);
+/// let mut found = doubled.take();
+/// found.sort();
+/// assert_eq!(found, [2, 4, 6]);
 /// # Ok::<(), hurtig::RunError>(())
 /// ```
 ///

@@ -136,11 +136,11 @@ fn body(shown: &Shown) -> String {
     }
     let worst: Vec<_> =
         shown.worst.iter().map(|row| format!("{} {:.1} min", row.carrier, row.mean_delay)).collect();
-    let _ = writeln!(text, "\n  worst carriers so far: {}", worst.join(", "));
+    let _ = writeln!(text, "\n  worst so far: {}", worst.join(", "));
     if let Some(rush) = &shown.rush {
         let _ = writeln!(
             text,
-            "  rushes: {}, the last one to {}: {} departures from {} to {}",
+            "  rushes: {}, the last to {}: {} flights from {} to{}",
             shown.rushes,
             rush.dest,
             rush.flights,

@@ -54,3 +54,22 @@ impl<T: Record> Operator for Throttle<T> {
         Ok(if self.rest.size_hint().0 == 0 { Progress::Done } else { Progress::Blocked })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_are_completed_while_a_stream_is_held_back() {
+        let mut config = Config::default();
+        config.checkpoint.interval = Some(Duration::from_millis(20));
+        let env = Environment::new();
+        env.from_range(0..8_000)
+            .set_parallelism(1)
+            .transform("throttle", || Throttle::new(8_000))
+            .set_parallelism(1)
+            .discard();
+        let status = hurtig::execute("throttled", &env, &config).unwrap();
+        assert!(status.checkpoints_completed >= 4, "only {}", status.checkpoints_completed);
+    }
+}
