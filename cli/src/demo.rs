@@ -18,10 +18,10 @@ const DATA_FOLDER: &str = ".cache/nycflights13";
 /// Result folders of the example and what a row of each is.
 const RESULTS: [(&str, &str); 5] = [
     ("hourly", "delays per airport and hour"),
-    ("rushes", "many departures to one place, closely on each other"),
-    ("worst", "carriers with the largest mean delay so far"),
+    ("rushes", "5 or more departures close on each other"),
+    ("worst", "carriers with the largest mean delay"),
     ("cancelled", "flights that never left"),
-    ("late", "flights behind the watermark when their hour was closed"),
+    ("late", "flights too late for their hour"),
 ];
 
 /// Show a live table of the 336,776 flights of 2013 from New York, and write the results to files

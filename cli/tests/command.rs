@@ -59,6 +59,26 @@ fn a_file_in_the_working_folder_is_found_and_its_mistakes_are_told() {
     check(folder.path(), &["config", "--current"], 2, "hurtig.yaml is not valid YAML: ");
 }
 
+#[test]
+fn the_demo_writes_results_and_tells_how_many_rows_each_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let months = folder.path().join("data/months");
+    std::fs::create_dir_all(&months).unwrap();
+    let header = "year,month,day,dep_time,sched_dep_time,dep_delay,carrier,flight,origin,dest";
+    let flights = "2013,1,1,517,515,2,UA,1545,EWR,IAH\n2013,1,1,NA,600,NA,AA,1,JFK,MIA\n";
+    std::fs::write(months.join("2013-01.csv"), format!("{header}\n{flights}")).unwrap();
+    let output = hurtig(folder.path(), &["demo", "--data", "data", "--rate", "0", "-p", "1"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    for (result, rows) in [("hourly", "1"), ("cancelled", "1"), ("late", "0")] {
+        let line = text.lines().find(|line| line.contains(&format!("flights-out/{result}"))).unwrap();
+        assert_eq!(line.split_whitespace().nth(1), Some(rows), "{text}");
+    }
+    std::fs::write(months.join("2013-02.csv"), format!("{header}\nthis is no flight\n")).unwrap();
+    let bad = ["demo", "--data", "data", "--rate", "0", "-Drestart.strategy=none"];
+    check(folder.path(), &bad, 1, "2013-02.csv line 2");
+}
+
 #[cfg(unix)]
 #[test]
 fn run_hands_flags_and_arguments_on_and_ends_as_the_program_does() {
