@@ -11,6 +11,9 @@ use crate::time::Timestamp;
 use hashbrown::HashTable;
 use std::collections::BTreeMap;
 
+/// How many keys ahead rows are brought into the cache.
+pub const PREFETCH_AHEAD: usize = 12;
+
 /// Smaller tables are in the cache anyway.
 const PREFETCH_FROM_BYTES: usize = 256 << 10;
 
@@ -31,19 +34,20 @@ impl<K: Key, V> KeyedTable<K, V> {
         self.range.index_of(hash).expect("a record is sent to the subtask that owns its key group")
     }
 
-    /// Brings the rows of a batch's keys into the cache: a large table costs a trip to memory per row, and the trips of a
-    /// whole batch made at once cost little more than one.
+    /// Whether the table is so large that its rows are worth a [`prefetch`](KeyedTable::prefetch).
+    pub fn is_large(&self) -> bool {
+        self.len() * size_of::<(K, V)>() >= PREFETCH_FROM_BYTES
+    }
+
+    /// Starts to bring the row of the key [`PREFETCH_AHEAD`] places further on into the cache: a large table costs a
+    /// trip to memory per row, and trips made at once cost little more than one.
     #[inline]
-    pub fn prefetch(&self, hashes: &[u64]) {
-        if self.groups.iter().map(HashTable::len).sum::<usize>() * size_of::<(K, V)>() < PREFETCH_FROM_BYTES {
-            return;
-        }
-        for hash in hashes {
-            if let Some(index) = self.range.index_of(*hash)
-                && let Some(row) = self.groups[index].find(*hash, |_| true)
-            {
-                prefetch(row);
-            }
+    pub fn prefetch(&self, hashes: &[u64], at: usize) {
+        if let Some(hash) = hashes.get(at + PREFETCH_AHEAD)
+            && let Some(index) = self.range.index_of(*hash)
+            && let Some(row) = self.groups[index].find(*hash, |_| true)
+        {
+            prefetch(row);
         }
     }
 

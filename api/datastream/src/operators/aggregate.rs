@@ -131,9 +131,14 @@ where
         self.keys.fill(&batch.records, &mut self.columns);
         let (out, states) = ctx.out_and_states();
         let table = states.get_mut(self.accumulators);
-        table.prefetch(&self.columns.hashes);
+        let (is_large, hashes) = (table.is_large(), &self.columns.hashes[..]);
         let mut records = Vec::with_capacity(batch.len());
-        for ((record, key), hash) in batch.records.iter().zip(&self.columns.keys).zip(&self.columns.hashes) {
+        for (at, ((record, key), hash)) in
+            batch.records.iter().zip(&self.columns.keys).zip(hashes).enumerate()
+        {
+            if is_large {
+                table.prefetch(hashes, at);
+            }
             let result = match table.get_mut(*hash, key) {
                 Some(accumulator) => {
                     self.function.add(accumulator, record);

@@ -60,10 +60,13 @@ impl<T: Record, K: Key, F: Fn(T, T) -> T + Send + Sync + 'static> Operator for R
     fn process(&mut self, batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<T>>) -> OpResult<Progress> {
         self.keys.fill(&batch.records, &mut self.columns);
         let table = ctx.states().get_mut(self.results);
-        table.prefetch(&self.columns.hashes);
-        let mut keyed = self.columns.keys.drain(..).zip(&self.columns.hashes);
+        let (is_large, hashes) = (table.is_large(), &self.columns.hashes[..]);
+        let mut keyed = self.columns.keys.drain(..).zip(hashes).enumerate();
         let mut reduce = |record: T| match keyed.next() {
-            Some((key, hash)) => {
+            Some((at, (key, hash))) => {
+                if is_large {
+                    table.prefetch(hashes, at);
+                }
                 let slot = table.get_or_insert_with(*hash, key, || None);
                 let result = match slot.take() {
                     Some(former) => (self.function)(former, record),

@@ -223,8 +223,11 @@ impl<T: Record, K: Key, W: WindowFold<T, K>> Operator for SliceWindows<T, K, W> 
             }
             let fold = &*self.fold;
             let table = ctx.states().get_mut(self.slices).namespace(slice.end);
-            table.prefetch(&columns.hashes[at - run..at]);
-            for ((time, record), (key, hash)) in rows {
+            let (is_large, hashes) = (table.is_large(), &columns.hashes[at - run..at]);
+            for (at, ((time, record), (key, hash))) in rows.enumerate() {
+                if is_large {
+                    table.prefetch(hashes, at);
+                }
                 let acc = table.get_or_insert_with(hash, key, || fold.create());
                 fold.add(acc, record, *time);
             }
