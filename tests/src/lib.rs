@@ -1,5 +1,6 @@
 //! End-to-end tests and benchmarks of hurtig: what the tests share.
 
+pub mod events;
 pub mod faults;
 pub mod folders;
 pub mod jobs;

@@ -125,7 +125,8 @@ pub enum JobMasterMessage {
         /// What went wrong.
         failure: Failure,
     },
-    /// From a Worker: all subtasks of the attempt are gone.
+    /// From a Worker: all subtasks of the attempt are gone. From the coordinator: no checkpoint of it completes any
+    /// more. Had a checkpoint been committed without the next attempt knowing of it, its output would come twice.
     Stopped {
         /// The attempt.
         attempt: Attempt,
@@ -573,18 +574,14 @@ impl State {
     }
 
     fn stop_attempt(&mut self, myself: &ActorRef<JobMasterMessage>) {
-        let _ = self.coordinator.cast(CoordinatorMessage::Suspend);
+        let attempt = self.lifecycle.attempt();
+        self.unstopped = self.workers.len() + 1;
+        let _ = self.coordinator.cast(CoordinatorMessage::Suspend { attempt });
         for enumerator in std::mem::take(&mut self.enumerators).into_values() {
             enumerator.stop(None);
         }
-        self.unstopped = self.workers.len();
-        let attempt = self.lifecycle.attempt();
         for (worker, _) in &self.workers {
             let _ = worker.cast(WorkerMessage::Stop { attempt, master: myself.clone() });
-        }
-        if self.workers.is_empty() {
-            self.unstopped = 1;
-            self.on_stopped(myself);
         }
     }
 

@@ -154,6 +154,8 @@ pub struct Running {
     phase: Phase,
     asked_for_splits: bool,
     ended_with: Option<Vec<OperatorSnapshot>>,
+    /// The last checkpoint whose barrier has passed.
+    last_barrier: CheckpointId,
     /// What sinks have prepared for each checkpoint that is not known to be complete. Each acknowledgement names all
     /// of it, so that what a failed checkpoint prepared is published with the next.
     prepared: Vec<(CheckpointId, Committables)>,
@@ -278,6 +280,7 @@ impl Running {
             asked_for_splits: false,
             ended_with: None,
             prepared: Vec::new(),
+            last_barrier: 0,
             tick_at: None,
             ticking: false,
             report: SubtaskReport::default(),
@@ -348,6 +351,9 @@ impl Running {
                 self.outputs.now = now;
                 self.chain.source_barrier(barrier, now, &mut self.outputs)
             }
+            // Its part is under way: the coordinator had heard of the end first. A second part would hold what came
+            // behind the barrier, and what it asks to publish would count as done with the first.
+            Phase::Ended if barrier.checkpoint <= self.last_barrier => Ok(()),
             Phase::Ended => {
                 let operators = self.ended_with.clone().unwrap_or_default();
                 for operator in self.ended_with.iter_mut().flatten() {
@@ -428,6 +434,7 @@ impl Running {
             self.send_pending();
         }
         while let Some((barrier, operators)) = self.chain.take_snapshot() {
+            self.last_barrier = barrier.checkpoint;
             self.report.alignment_ms = self.inputs.alignment_ms;
             self.store_snapshot(barrier, operators);
         }

@@ -57,7 +57,8 @@ pub fn trades(env: &Environment, count: u64) -> DataStream<Trade> {
     })
     .with_count(count);
     let event_time = WatermarkStrategy::monotonous().with_timestamps(|trade: &Trade| trade.at);
-    env.generate(source, event_time).uid("trades")
+    // The average follows the order of trades, which one subtask keeps.
+    env.generate(source, event_time).uid("trades").set_parallelism(1)
 }
 
 /// Alerts for the trades.

@@ -44,8 +44,11 @@ pub enum CoordinatorMessage {
         /// The attempt.
         attempt: Attempt,
     },
-    /// From the JobMaster: the attempt is over.
-    Suspend,
+    /// From the JobMaster: the attempt is over. Answered, so that what completed before is known when the next begins.
+    Suspend {
+        /// The attempt.
+        attempt: Attempt,
+    },
     /// From the JobMaster: numbers continue after this one, and it is among those retained.
     Restored(Arc<CheckpointMetadata>),
     /// From a subtask, by way of the JobMaster.
@@ -179,7 +182,10 @@ impl Actor for Coordinator {
                 state.begin_attempt(attempt, subtasks, enumerators);
             }
             CoordinatorMessage::Running { attempt } => state.running = state.attempt == Some(attempt),
-            CoordinatorMessage::Suspend => state.suspend(),
+            CoordinatorMessage::Suspend { attempt } => {
+                state.suspend();
+                let _ = state.args.master.cast(JobMasterMessage::Stopped { attempt });
+            }
             CoordinatorMessage::Restored(metadata) => state.on_restored(metadata),
             CoordinatorMessage::Subtask { attempt, id, event } if state.attempt == Some(attempt) => {
                 state.on_subtask(&myself, id, event);
@@ -382,6 +388,11 @@ impl State {
             Err(reason) => return self.fail(checkpoint, &reason),
         };
         let now = self.args.clock.now();
+        if purpose == Purpose::Periodic && self.progress.is_overtaken(checkpoint) {
+            tracing::debug!(checkpoint, "subsumed before it was stored");
+            self.delete(Arc::new(metadata));
+            return;
+        }
         for useless in self.progress.on_published(checkpoint, now) {
             tracing::debug!(checkpoint = useless.barrier.checkpoint, "subsumed before it was complete");
         }
@@ -420,13 +431,17 @@ impl State {
         self.retained.push_back(metadata);
         while self.retained.len() > self.args.config.checkpoint.retained {
             let Some(old) = self.retained.pop_front() else { break };
-            let store = self.args.store.clone();
-            self.tasks.spawn(async move {
-                if let Err(error) = store.delete(&old).await {
-                    tracing::warn!(checkpoint = old.checkpoint, "not deleted: {}", describe(&error));
-                }
-            });
+            self.delete(old);
         }
+    }
+
+    fn delete(&self, old: Arc<CheckpointMetadata>) {
+        let store = self.args.store.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = store.delete(&old).await {
+                tracing::warn!(checkpoint = old.checkpoint, "not deleted: {}", describe(&error));
+            }
+        });
     }
 
     /// Lets the committers publish what the checkpoint holds.

@@ -57,6 +57,7 @@ pub struct Progress {
     last_triggered: Timestamp,
     last_ended: Timestamp,
     failures_in_a_row: u32,
+    newest_published: CheckpointId,
     pending: BTreeMap<CheckpointId, Pending>,
 }
 
@@ -74,6 +75,7 @@ impl Progress {
             last_triggered: now,
             last_ended: Timestamp::MIN,
             failures_in_a_row: 0,
+            newest_published: 0,
             pending: BTreeMap::new(),
         }
     }
@@ -171,10 +173,17 @@ impl Progress {
         self.pending.values().filter(waits).map(|pending| pending.barrier.clone()).collect()
     }
 
+    /// Whether a newer checkpoint was published already: storing the metadata of the older one took longer. What its
+    /// sinks prepared is in the newer one too.
+    pub fn is_overtaken(&self, checkpoint: CheckpointId) -> bool {
+        checkpoint < self.newest_published
+    }
+
     /// A complete checkpoint was published. Older ones under way are of no use any more and are returned.
     pub fn on_published(&mut self, checkpoint: CheckpointId, now: Timestamp) -> Vec<Pending> {
         self.failures_in_a_row = 0;
         self.last_ended = now;
+        self.newest_published = self.newest_published.max(checkpoint);
         let useless = |(id, pending): &(&CheckpointId, &Pending)| {
             **id < checkpoint && pending.purpose == Purpose::Periodic
         };
