@@ -63,7 +63,8 @@ fn run(
     let status = jobs::run(jobs::execute(&env, config, faults)).expect("the job finishes");
     let mut collected = collected.take();
     collected.sort_unstable();
-    assert!(folders::unpublished_files(out.path()).is_empty());
+    let unpublished = folders::unpublished_files(out.path());
+    assert!(unpublished.is_empty(), "not published after {} restarts: {unpublished:?}", status.restarts);
     Outcome {
         collected,
         written: folders::sorted_lines(out.path()),
@@ -106,10 +107,8 @@ fn check(
         let on_disk = (seed.below(2) == 0).then(|| tempfile::tempdir().expect("a folder"));
         config.checkpoint.dir = on_disk.as_ref().map(|dir| dir.path().to_path_buf());
         let crashes = Crashes { seed: seed.next(), attempts: 1 + seed.below(4) as u32, within: records };
-        println!(
-            "seed {number}: parallelism {:?}, crashes in {} attempts",
-            config.parallelism.default, crashes.attempts
-        );
+        println!("seed {number}: crashes in {} attempts", crashes.attempts);
+        println!("{:?} {:?} {:?}", config.checkpoint, config.execution, config.parallelism);
         let found = run(&build, &config, Some(crashes));
         restarted += u64::from(found.restarts > 0);
         restored += u64::from(found.restored);
