@@ -88,7 +88,7 @@ impl LiveTable {
             let mut shown = table.shown.lock().unwrap_or_else(PoisonError::into_inner);
             let before = shown.rows;
             update(&mut shown, record);
-            if table.is_terminal && shown.rows != before && shown.rows % REDRAW_EVERY == 0 {
+            if table.is_terminal && shown.rows != before && shown.rows.is_multiple_of(REDRAW_EVERY) {
                 draw(&mut shown, true);
             }
         });
