@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What the scripts beside this file share; sourced, not run.
 
 say() {
