@@ -7,6 +7,7 @@ use hurtig_dataflow::error::describe;
 use hurtig_datastream::Environment;
 use hurtig_runtime::{Cluster, Config, JobError, JobStatus, RunError};
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -165,5 +166,9 @@ fn start_logging() {
         .filter_map(|directive| directive.parse().ok())
         .fold(filter, EnvFilter::add_directive);
     // A program that has its own subscriber keeps it.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
 }
