@@ -8,6 +8,35 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 /// Result of a user function or operator call.
 pub type OpResult<T = ()> = Result<T, BoxError>;
 
+/// An error that trying again cannot mend, such as input that does not parse: the job fails with it, whatever its restart
+/// strategy. Reads as the error within.
+#[derive(Debug)]
+pub struct Fatal(pub BoxError);
+
+impl std::fmt::Display for Fatal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Fatal {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// Whether an error or one of its causes is [`Fatal`].
+pub fn is_fatal(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<Fatal>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// What the caller should do about an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {

@@ -15,7 +15,7 @@ use crate::report::SubtaskReport;
 use crate::tasks::Tasks;
 use hurtig_dataflow::chain::{Chain, OperatorError};
 use hurtig_dataflow::element::{Barrier, Element};
-use hurtig_dataflow::error::describe;
+use hurtig_dataflow::error::{describe, is_fatal};
 use hurtig_dataflow::graph::JobGraph;
 use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
 use hurtig_dataflow::key::KeyGroupRange;
@@ -291,7 +291,8 @@ impl Running {
     }
 
     fn failure(&self, error: &OperatorError) -> Failure {
-        Failure { subtask: Some(self.id), place: self.place.clone(), message: describe(error), fatal: false }
+        let fatal = is_fatal(error);
+        Failure { subtask: Some(self.id), place: self.place.clone(), message: describe(error), fatal }
     }
 
     fn panicked(&self, message: String) -> Failure {

@@ -1,6 +1,7 @@
 //! What happens to input that does not parse.
 
 use crate::error::Error;
+use hurtig_dataflow::error::Fatal;
 use hurtig_dataflow::{OpResult, Record};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -70,7 +71,7 @@ impl OnError for Fail {
     }
 
     fn bad<T: Record>(bad: impl FnOnce() -> OpResult<BadLine>) -> OpResult<Option<T>> {
-        Err(Error::BadLine(bad()?).into())
+        Err(Fatal(Error::BadLine(bad()?).into()).into())
     }
 }
 

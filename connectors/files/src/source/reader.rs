@@ -3,6 +3,7 @@
 use super::FileSplit;
 use super::input::Input;
 use crate::error::{Error, failed, shown};
+use hurtig_dataflow::error::Fatal;
 use hurtig_dataflow::source::{Polled, SplitReader};
 use hurtig_dataflow::{OpResult, Rows, Timestamp};
 use hurtig_formats::{BadLine, Block, DecodeFormat, Decoder, Malformed, OnError, Stop};
@@ -146,15 +147,8 @@ fn read_head<D: Decoder>(decoder: &mut D, buffered: &mut Buffered, path: &Path) 
                     String::from_utf8_lossy(&buffered.bytes()[bad.start..bad.end]).trim_end().to_string();
                 let (file, line) = (shown(path), 1 + bad.lines_before);
                 let Malformed { column, field, reason, .. } = bad;
-                return Err(hurtig_formats::Error::BadHead(BadLine {
-                    file,
-                    line,
-                    column,
-                    field,
-                    text,
-                    reason,
-                })
-                .into());
+                let bad = BadLine { file, line, column, field, text, reason };
+                return Err(Fatal(hurtig_formats::Error::BadHead(bad).into()).into());
             }
         }
     }
