@@ -383,6 +383,11 @@ impl State {
             // Newer ones could not be read.
             self.completed.retain(|completed| completed.checkpoint <= metadata.checkpoint);
             let _ = self.coordinator.cast(CoordinatorMessage::Restored(Arc::clone(metadata)));
+            // Newer ones could not be read: they must not take the place of one that can.
+            let is_readable = |completed: &Arc<CheckpointMetadata>| {
+                completed.job == metadata.job && completed.checkpoint <= metadata.checkpoint
+            };
+            self.completed.retain(is_readable);
         }
         self.restored_sources = std::mem::take(&mut restored.sources);
         self.running.clear();

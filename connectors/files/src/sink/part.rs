@@ -53,13 +53,15 @@ impl Names {
         Some(Names { job: job.to_string(), operator: operator.to_string(), subtask, attempt })
     }
 
-    /// Whether the file may have been left over by a predecessor of this writer: same job and operator, no later
-    /// attempt, and a subtask that this one follows. In the same attempt no other writer has such files.
-    pub(super) fn follows(&self, other: &Names, parallelism: usize) -> bool {
-        self.job == other.job
-            && self.operator == other.operator
-            && other.attempt <= self.attempt
-            && other.subtask % parallelism == self.subtask
+    /// Whether the file may have been left over by a predecessor of this writer: same operator, no later attempt of
+    /// the same job or any of the job whose checkpoint is restored, and a subtask that this one follows. In the same
+    /// attempt no other writer has such files.
+    pub(super) fn follows(&self, other: &Names, restored_job: &str, parallelism: usize) -> bool {
+        let is_before = match self.job == other.job {
+            true => other.attempt <= self.attempt,
+            false => other.job == restored_job,
+        };
+        is_before && self.operator == other.operator && other.subtask % parallelism == self.subtask
     }
 }
 
@@ -98,6 +100,9 @@ pub(super) enum Committable {
 /// What a writer keeps in a checkpoint.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct WriterState {
+    /// The job that took the checkpoint, as in the names of its files.
+    #[serde(default)]
+    pub(super) job: String,
     /// Number of the next file; larger than any of this writer before.
     pub(super) counter: u64,
     /// Files that stay open.
@@ -136,10 +141,13 @@ mod tests {
             subtask,
             attempt: Attempt(attempt),
         };
-        assert!(names(1, 2).follows(&names(1, 1), 2));
-        assert!(names(1, 2).follows(&names(3, 1), 2));
-        assert!(!names(1, 2).follows(&names(0, 1), 2));
-        assert!(!names(1, 2).follows(&names(1, 3), 2));
-        assert!(!names(1, 2).follows(&Names { operator: "p".into(), ..names(1, 1) }, 2));
+        assert!(names(1, 2).follows(&names(1, 1), "", 2));
+        assert!(names(1, 2).follows(&names(3, 1), "", 2));
+        assert!(!names(1, 2).follows(&names(0, 1), "", 2));
+        assert!(!names(1, 2).follows(&names(1, 3), "", 2));
+        assert!(!names(1, 2).follows(&Names { operator: "p".into(), ..names(1, 1) }, "", 2));
+        let earlier = Names { job: "i".into(), ..names(1, 7) };
+        assert!(names(1, 1).follows(&earlier, "i", 2));
+        assert!(!names(1, 1).follows(&earlier, "j", 2));
     }
 }

@@ -9,8 +9,8 @@
 //! * A kept file is copied up to its length under a new name when it is continued. The old one is deleted with the
 //!   commit of the next checkpoint, from when on nothing needs it; one of another job, as after a restore from a
 //!   savepoint, is left to its owner.
-//! * Hidden files that the restored checkpoint does not name were written after it by a dead attempt; the writer that
-//!   follows their subtask deletes them when it opens. The state is that of the checkpoint, so this neither depends on
+//! * Hidden files that the restored checkpoint does not name were written after it by a dead attempt, of
+//!   this job or of the one that took the checkpoint; the writer that follows their subtask deletes them when it opens. The state is that of the checkpoint, so this neither depends on
 //!   nor disturbs a committer at work. Files of later attempts are never touched, so a writer that is itself outdated
 //!   does no harm.
 //! * A writer that is dropped deletes what no checkpoint names.
@@ -138,7 +138,8 @@ impl<T: Record, E: EncodeFormat<T>> Writer<T, E> {
             let kept = state.kept.iter().map(|kept| &kept.path);
             kept.chain(state.closed.iter().map(|closed| &closed.from))
         });
-        self.delete_left_over(&self.folder, &needed.collect())?;
+        let restored_job = states.first().map_or("", |state| &state.job);
+        self.delete_left_over(&self.folder, restored_job, &needed.collect())?;
         // Where snapshots were joined, several may name a file; the first decides whose it is.
         let mut seen = BTreeSet::new();
         for (at, state) in states.iter().enumerate() {
@@ -173,16 +174,21 @@ impl<T: Record, E: EncodeFormat<T>> Writer<T, E> {
     }
 
     /// Deletes what dead predecessors wrote after the checkpoint.
-    fn delete_left_over(&self, folder: &Path, needed: &BTreeSet<&PathBuf>) -> Result<(), Error> {
+    fn delete_left_over(
+        &self,
+        folder: &Path,
+        restored_job: &str,
+        needed: &BTreeSet<&PathBuf>,
+    ) -> Result<(), Error> {
         for entry in folder.read_dir().map_err(failed("read", folder))? {
             let path = entry.map_err(failed("read", folder))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if let Some(name) = Names::parse(name) {
-                if self.names.follows(&name, self.parallelism) && !needed.contains(&path) {
+                if self.names.follows(&name, restored_job, self.parallelism) && !needed.contains(&path) {
                     remove(&path)?;
                 }
             } else if self.bucket_by.is_some() && path.is_dir() && !path.is_symlink() {
-                self.delete_left_over(&path, needed)?;
+                self.delete_left_over(&path, restored_job, needed)?;
             }
         }
         Ok(())
@@ -246,7 +252,8 @@ impl<T: Record, E: EncodeFormat<T>> SinkWriter<T> for Writer<T, E> {
         let delete = self.replaced.iter().cloned().map(Committable::Delete);
         let committables = publish.chain(delete).map(|committable| rmp_serde::to_vec_named(&committable));
         let committables = committables.collect::<Result<Vec<_>, _>>()?;
-        let state = WriterState { counter: self.counter, kept, closed: self.closed.clone() };
+        let job = self.names.job.clone();
+        let state = WriterState { job, counter: self.counter, kept, closed: self.closed.clone() };
         ctx.states.get_mut(self.state).items = vec![state];
         self.replaced.retain(|path| path.symlink_metadata().is_ok());
         Ok(committables)
