@@ -1,0 +1,27 @@
+//! The programs that tests run as processes of their own: the examples, and one that writes made-up events to files.
+
+use hurtig::prelude::*;
+use hurtig_examples::{flights, word_count};
+use hurtig_tests::events::{Event, events};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hurtig::run("program", |env, args| match args.split_first() {
+        Some((name, rest)) if name == "word_count" => word_count::build(env, rest),
+        Some((name, rest)) if name == "flights" => flights::build(env, rest),
+        Some((name, rest)) if name == "events" => write_events(env, rest),
+        _ => Err("name a program".into()),
+    })
+}
+
+/// Writes the running count of each key: `events FOLDER COUNT PER_SECOND`.
+fn write_events(env: &Environment, args: &[String]) -> Result<(), BoxError> {
+    let [folder, count, per_second] = args else { return Err("folder, count and events per second".into()) };
+    events(env, "events", count.parse()?, per_second.parse()?)
+        .key_by(|event: &Event| event.key)
+        .count()
+        .uid("counts")
+        .sink_to(FileSink::csv(folder))
+        .uid("files");
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! Programs as a shell sees them: what they say of input, folders and settings that are wrong, and what a killed one
+//! leaves behind. Nothing that was there is overwritten.
+
+use hurtig_tests::events::KEYS;
+use hurtig_tests::folders;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use tempfile::{TempDir, tempdir};
+
+const HEADER: &str = "year,month,day,dep_time,sched_dep_time,dep_delay,carrier,flight,origin,dest";
+
+fn folder() -> TempDir {
+    tempdir().expect("a folder")
+}
+
+fn program(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_program"));
+    command.args(args);
+    command
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// Runs a program that must fail with the exit code, and returns what it said.
+fn failure(code: i32, args: &[&str]) -> String {
+    let Output { status, stderr, .. } = program(args).output().expect("the program starts");
+    let said = String::from_utf8_lossy(&stderr).into_owned();
+    assert_eq!(status.code(), Some(code), "{said}");
+    said
+}
+
+fn says(said: &str, words: &[&str]) {
+    for words in words {
+        assert!(said.contains(words), "no '{words}' in: {said}");
+    }
+}
+
+#[test]
+fn a_malformed_line_is_told_with_file_line_and_column() {
+    let (data, out) = (folder(), folder());
+    let good = "2013,1,1,517,515,2,UA,1545,EWR,IAH\n";
+    let bad = "2013,1,1,517,5x5,2,UA,1545,EWR,IAH\n";
+    std::fs::write(data.path().join("2013-01.csv"), format!("{HEADER}\n{good}{good}{bad}{good}"))
+        .expect("data");
+    let said = failure(1, &["--", "flights", "--data", text(data.path()), "--out", text(out.path())]);
+    says(&said, &["2013-01.csv line 4 column 5 (sched_dep_time)", "invalid digit", "on_error(Skip)"]);
+    assert_eq!(folders::sorted_lines(&out.path().join("hourly")), Vec::<String>::new());
+}
+
+#[test]
+fn missing_input_is_told_with_its_path() {
+    let out = folder();
+    let args = ["--", "word_count", "/nowhere/book.txt", "--out", text(out.path())];
+    says(&failure(1, &args), &["there is no file or folder '/nowhere/book.txt'", "correct the path"]);
+    let said = failure(1, &["--", "flights", "--data", "/nowhere", "--out", text(out.path())]);
+    says(&said, &["'/nowhere'"]);
+}
+
+#[test]
+fn a_wrong_key_is_refused_with_a_suggestion() {
+    let said = failure(2, &["-D", "checkpoint.intervall=1s", "--", "word_count"]);
+    says(&said, &["checkpoint.intervall", "checkpoint.interval"]);
+    says(
+        &failure(2, &["-D", "checkpoint.interval=soon", "--", "word_count"]),
+        &["checkpoint.interval", "soon"],
+    );
+    says(&failure(2, &["--parallelsm", "2"]), &["--parallelism"]);
+}
+
+#[test]
+fn a_checkpoint_that_is_not_there_is_told() {
+    let out = folder();
+    let args = ["--from", "/nowhere/chk-7", "--", "events", text(out.path()), "100", "1000"];
+    says(&failure(1, &args), &["/nowhere/chk-7"]);
+    assert!(folders::published_files(out.path()).is_empty());
+}
+
+/// A program that goes on until it is killed.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits for something that another process does.
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    hurtig_tests::jobs::run(async {
+        for _ in 0..6_000 {
+            if holds() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        panic!("{what} never came");
+    });
+}
+
+fn newest_checkpoint(dir: &Path) -> Option<PathBuf> {
+    let jobs = dir.read_dir().ok()?.flatten();
+    let checkpoints = jobs.flat_map(|job| job.path().read_dir().into_iter().flatten().flatten());
+    let complete = checkpoints.map(|entry| entry.path()).filter(|path| path.join("_metadata").is_file());
+    complete.max_by_key(|path| {
+        let number =
+            path.file_name().and_then(|name| name.to_str()?.strip_prefix("chk-")?.parse::<u64>().ok());
+        (path.metadata().and_then(|meta| meta.modified()).ok(), number)
+    })
+}
+
+fn expected_counts(events: u64) -> Vec<String> {
+    let mut rows: Vec<_> = (0..events).map(|n| format!("{},{}", n % KEYS, n / KEYS + 1)).collect();
+    rows.sort_unstable();
+    rows
+}
+
+fn start_events(out: &Path, checkpoints: &Path) -> Running {
+    let dir = text(checkpoints);
+    let args = ["--checkpoint-dir", dir, "--checkpoint-interval", "20ms", "--parallelism", "2", "--"];
+    let mut command = program(&args);
+    command.args(["events", text(out), "30000", "10000"]);
+    Running(command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("the program starts"))
+}
+
+#[test]
+fn an_output_folder_in_use_is_refused_and_left_alone() {
+    let (out, checkpoints) = (folder(), folder());
+    let _running = start_events(out.path(), checkpoints.path());
+    wait_until("a file", || !folders::published_files(out.path()).is_empty());
+    let said = failure(1, &["--", "events", text(out.path()), "100", "1000"]);
+    says(&said, &[text(out.path()), "is in use by job", "choose another folder"]);
+}
+
+#[test]
+fn a_killed_program_goes_on_from_its_checkpoint_as_if_nothing_had_been() {
+    let (out, checkpoints) = (folder(), folder());
+    let (mut kills, mut published) = (0, 0);
+    let mut from: Option<PathBuf> = None;
+    while kills < 2 {
+        let mut running = match &from {
+            None => start_events(out.path(), checkpoints.path()),
+            Some(from) => {
+                let dir = text(checkpoints.path());
+                let mut command = program(&["--checkpoint-dir", dir, "--checkpoint-interval", "20ms"]);
+                command.args(["--parallelism", "2", "--from", text(from), "--"]);
+                command.args(["events", text(out.path()), "30000", "10000"]);
+                Running(command.stderr(Stdio::null()).spawn().expect("the program starts"))
+            }
+        };
+        wait_until("more files", || folders::published_files(out.path()).len() > published + 4);
+        running.0.kill().expect("it runs");
+        running.0.wait().expect("it ends");
+        kills += 1;
+        published = folders::published_files(out.path()).len();
+        from = newest_checkpoint(checkpoints.path());
+        assert!(from.is_some());
+    }
+    let from = from.expect("a checkpoint");
+    let mut command = program(&["--from", text(&from), "--parallelism", "3", "--"]);
+    let ended =
+        command.args(["events", text(out.path()), "30000", "10000"]).output().expect("the program starts");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    if let Err(difference) = folders::compare(&expected_counts(30_000), &folders::sorted_lines(out.path())) {
+        panic!("{difference}");
+    }
+    assert_eq!(folders::unpublished_files(out.path()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn files_that_were_there_are_not_touched() {
+    let out = folder();
+    for _ in 0..2 {
+        let ended = program(&["--", "events", text(out.path()), "1200", "1000000"]).output();
+        assert!(ended.expect("the program starts").status.success());
+    }
+    let lines = folders::sorted_lines(out.path());
+    let mut expected = [expected_counts(1_200), expected_counts(1_200)].concat();
+    expected.sort_unstable();
+    assert!(folders::compare(&expected, &lines).is_ok());
+}
+
+#[test]
+fn counts_are_printed_when_no_folder_is_named() {
+    let book = folder();
+    let path = book.path().join("book.txt");
+    std::fs::write(&path, "to be or not to be").expect("a book");
+    let printed = program(&["--", "word_count", text(&path)]).output().expect("the program starts");
+    let lines: Vec<_> = BufReader::new(&printed.stdout[..]).lines().map_while(Result::ok).collect();
+    assert_eq!(lines.len(), 6, "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("to") && line.contains('2')), "{lines:?}");
+}
