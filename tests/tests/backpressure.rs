@@ -71,7 +71,7 @@ impl KeyedProcessFunction<u64, Event> for Alarm {
 
     fn process(&mut self, event: Event, ctx: &mut KeyedContext<'_, u64, Self::Out>) -> OpResult {
         self.last.set(ctx, event.n);
-        if event.n % 1_000 == 0 {
+        if event.n.is_multiple_of(1_000) {
             let at = ctx.processing_time() + 10;
             ctx.register_processing_time_timer(at);
             ctx.emit((false, event.n, at));

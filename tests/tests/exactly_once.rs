@@ -481,8 +481,8 @@ fn broadcast_state() {
 fn check_async(options: AsyncOptions) {
     check_events(move |events| {
         events
-            .map_async(options.clone(), |event: Event| async move {
-                if event.n % 64 == 0 {
+            .map_async(options, |event: Event| async move {
+                if event.n.is_multiple_of(64) {
                     tokio::time::sleep(Duration::from_millis(event.n % 3)).await;
                 }
                 Ok((event.n, event.value))
@@ -540,7 +540,7 @@ fn example_late_data() {
 
 fn check_enrichment(options: AsyncOptions) {
     check(1_000, None, seeds(SEEDS), move |env| {
-        shown(&enrichment::enrich(&enrichment::orders(env, 2_000), options.clone()))
+        shown(&enrichment::enrich(&enrichment::orders(env, 2_000), options))
     });
 }
 
