@@ -256,7 +256,7 @@ fn a_restart_falls_back_on_the_checkpoint_before_a_damaged_one() {
 
 /// Looks for checkpoints now and then.
 fn checkpoints_every(dir: &Path, n: u64) -> Vec<PathBuf> {
-    if n % 100 == 0 { checkpoints(dir) } else { Vec::new() }
+    if n.is_multiple_of(100) { checkpoints(dir) } else { Vec::new() }
 }
 
 #[test]
