@@ -539,8 +539,8 @@ fn example_late_data() {
 }
 
 fn check_enrichment(options: AsyncOptions) {
-    check(1_000, None, seeds(SEEDS), move |env| {
-        shown(&enrichment::enrich(&enrichment::orders(env, 2_000), options))
+    check(6_000, None, seeds(SEEDS), move |env| {
+        shown(&enrichment::enrich(&enrichment::orders(env, 8_000), options))
     });
 }
 
