@@ -453,11 +453,16 @@ impl State {
     ) {
         let Some(attempt) = self.attempt else { return };
         let mut waiting = Vec::new();
-        for (uid, committables) in committables_by_sink(metadata) {
-            if let Some(committer) = self.args.committers.get(&uid) {
+        let mut sinks = committables_by_sink(metadata);
+        // The job ends with these: even of a sink for which they hold nothing earlier commits may be under way.
+        let is_last = matches!(purpose, Purpose::Final | Purpose::Savepoint { stop: true, .. });
+        for (uid, committer) in &self.args.committers {
+            let committables = sinks.remove(uid);
+            if committables.is_some() || is_last {
                 let (reply, answer) = oneshot::channel();
+                let committables = committables.unwrap_or_default();
                 let _ = committer.cast(CommitterMessage::Commit { committables, reply });
-                waiting.push((uid, answer));
+                waiting.push((uid.clone(), answer));
             }
         }
         let (myself, location) = (myself.clone(), metadata.location.clone());
