@@ -92,7 +92,8 @@ impl Lifecycle {
     /// The user wants the end. Returns whether subtasks are to be stopped now; in all other cases they are being
     /// stopped already, or there is nothing to stop.
     pub fn on_cancel(&mut self) -> bool {
-        !self.finishing && self.go(JobState::Cancelling)
+        let is_stopping = self.state == JobState::Failing;
+        !self.finishing && self.go(JobState::Cancelling) && !is_stopping
     }
 
     /// All subtasks have stopped.
@@ -173,6 +174,15 @@ mod tests {
         assert!(job.on_done());
         assert!(!job.on_cancel());
         assert_eq!((job.on_stopped(0), job.state()), (Next::End, JobState::Finished));
+    }
+
+    #[test]
+    fn a_job_cancelled_while_its_attempt_fails_is_not_tried_again() {
+        let mut job = lifecycle();
+        job.on_running();
+        job.on_failure(Failure::of("a", "first"));
+        assert!(!job.on_cancel(), "its subtasks are being stopped already");
+        assert_eq!((job.on_stopped(0), job.state()), (Next::End, JobState::Cancelled));
     }
 
     #[test]
