@@ -247,7 +247,7 @@ impl<T: Record> Context<'_, '_, Rows<T>> {
 ///
 /// ```
 /// use hurtig_dataflow::harness::Harness;
-/// use hurtig_dataflow::operator::{Context, Operator, OutputTag, Progress};
+/// use hurtig_dataflow::operator::{Context, Operator, Progress};
 /// use hurtig_dataflow::{OpResult, Rows};
 ///
 /// struct Double;
@@ -263,7 +263,7 @@ impl<T: Record> Context<'_, '_, Rows<T>> {
 /// }
 ///
 /// let mut harness = Harness::new(|| Double);
-/// harness.push([(1, 10), (2, 20)]);
+/// harness.push([(1i64, 10), (2, 20)]);
 /// assert_eq!(harness.output(), [2, 4]);
 /// ```
 pub trait Operator: Send + 'static {
