@@ -19,6 +19,7 @@ mod ysb;
 
 use anyhow::{Context, bail};
 use clap::Parser;
+use hurtig::dataflow::chain::OperatorCounts;
 use hurtig::prelude::*;
 use hurtig::{Cluster, JobStatus, configured};
 use std::time::{Duration, Instant};
@@ -52,8 +53,8 @@ fn main() -> anyhow::Result<()> {
         builder = builder.flag(assignment);
     }
     let mut config = builder.build()?;
-    let parallelism = args.parallelism.or((args.name == "exchange").then_some(2));
-    config.parallelism.default = Some(parallelism.unwrap_or(2));
+    let parallelism = args.parallelism.unwrap_or(2);
+    config.parallelism.default = Some(parallelism);
     let before = usage::cpu_seconds()?;
     let began = Instant::now();
     let outcome = match args.name.as_str() {
@@ -77,17 +78,13 @@ fn main() -> anyhow::Result<()> {
         "records_per_cpu_s": (outcome.records as f64 / cpu_s) as u64,
         "max_rss_mb": usage::max_rss_mb()?,
         "ns_cpu_per_record": round(cpu_s * 1e9 / outcome.records as f64, 1),
-        "parallelism": config_parallelism(parallelism),
+        "parallelism": parallelism,
     });
     if let Some(object) = line.as_object_mut() {
         object.extend(outcome.extra);
     }
     println!("{line}");
     Ok(())
-}
-
-fn config_parallelism(parallelism: Option<usize>) -> usize {
-    parallelism.unwrap_or(2)
 }
 
 fn round(value: f64, places: i32) -> f64 {
@@ -119,11 +116,24 @@ fn execute(name: &str, env: &Environment, config: &Config) -> anyhow::Result<Job
     Ok(status)
 }
 
-/// Records put out by the first operator with this name position: here, of the vertex that writes last.
-fn records_into_last_vertex(status: &JobStatus) -> u64 {
+/// What the first operator of the last vertex, over all its subtasks, has read and written: in every job here the one
+/// behind the exchange.
+fn behind_exchange(status: &JobStatus) -> OperatorCounts {
     let last = status.subtasks.keys().map(|id| id.vertex).max().unwrap_or(0);
     let reports = status.subtasks.iter().filter(|(id, _)| id.vertex == last);
-    reports.filter_map(|(_, report)| report.operators.first()).map(|counts| counts.records_in).sum()
+    let mut sum = OperatorCounts::default();
+    for counts in reports.filter_map(|(_, report)| report.operators.first()) {
+        sum.records_in += counts.records_in;
+        sum.records_out += counts.records_out;
+    }
+    sum
+}
+
+/// The outcome of a job whose windows have put out results.
+fn windows_outcome(records: u64, status: &JobStatus) -> Outcome {
+    let mut extra = serde_json::Map::new();
+    extra.insert("results".into(), behind_exchange(status).records_out.into());
+    Outcome { records, extra }
 }
 
 fn wordcount(config: &Config, bytes: u64) -> anyhow::Result<Outcome> {
@@ -143,7 +153,7 @@ fn wordcount(config: &Config, bytes: u64) -> anyhow::Result<Outcome> {
         .count()
         .discard();
     let status = execute("wordcount", &env, config)?;
-    Ok(Outcome { records: records_into_last_vertex(&status), extra })
+    Ok(Outcome { records: behind_exchange(&status).records_in, extra })
 }
 
 /// Spreads numbers over 64 bits (the finaliser of SplitMix64).
@@ -164,12 +174,7 @@ fn window(config: &Config, records: u64) -> anyhow::Result<Outcome> {
         .count()
         .discard();
     let status = execute("window", &env, config)?;
-    let results = status.subtasks.iter().filter(|(id, _)| id.vertex == 1);
-    let results: u64 =
-        results.filter_map(|(_, r)| r.operators.first()).map(|counts| counts.records_out).sum();
-    let mut extra = serde_json::Map::new();
-    extra.insert("results".into(), results.into());
-    Ok(Outcome { records, extra })
+    Ok(windows_outcome(records, &status))
 }
 
 fn chain(config: &Config, records: u64) -> anyhow::Result<Outcome> {

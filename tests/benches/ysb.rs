@@ -2,7 +2,7 @@
 //! made in memory: JSON is parsed, views are kept, their advertisement is joined with its campaign, and views are
 //! counted per campaign in windows of 10 s.
 
-use crate::{Outcome, execute, mix};
+use crate::{Outcome, execute, mix, windows_outcome};
 use hurtig::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -129,10 +129,5 @@ pub(crate) fn run(config: &Config, records: u64) -> anyhow::Result<Outcome> {
         .count()
         .discard();
     let status = execute("ysb", &env, config)?;
-    let results = status.subtasks.iter().filter(|(id, _)| id.vertex == 1);
-    let results: u64 =
-        results.filter_map(|(_, r)| r.operators.first()).map(|counts| counts.records_out).sum();
-    let mut extra = serde_json::Map::new();
-    extra.insert("results".into(), results.into());
-    Ok(Outcome { records, extra })
+    Ok(windows_outcome(records, &status))
 }
