@@ -3,9 +3,11 @@
 //! counted per campaign in windows of 10 s.
 
 use crate::{Outcome, execute, mix, windows_outcome};
+use arrayvec::ArrayString;
 use hurtig::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,53 +16,62 @@ pub(crate) const CAMPAIGNS: u64 = 100;
 const ADS: u64 = 1_000;
 const USERS: u64 = 100;
 
+/// An identifier as it stands in the JSON.
+type Id = ArrayString<36>;
+
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Event {
     pub(crate) is_view: bool,
-    pub(crate) ad: u128,
+    pub(crate) ad: Id,
     pub(crate) time: i64,
 }
 
-/// Identifiers as they stand in the JSON.
-fn identifier(kind: u64, number: u64) -> u128 {
-    u128::from(mix(kind * 1_000_003 + number)) << 64 | u128::from(mix(kind * 7_000_003 + number))
+fn identifier(kind: u64, number: u64) -> Id {
+    let hex = format!("{:016x}{:016x}", mix(kind * 1_000_003 + number), mix(kind * 7_000_003 + number));
+    let mut id = Id::new();
+    let _ = write!(id, "{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+    id
 }
 
-fn text(identifier: u128) -> String {
-    let hex = format!("{identifier:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
-/// What events are made of.
+/// What events are made of: each piece is a value with the text round it.
 pub(crate) struct Maker {
     users: Vec<String>,
     pages: Vec<String>,
     ads: Vec<String>,
+    kinds: Vec<String>,
 }
 
 impl Maker {
     pub(crate) fn new() -> Self {
-        let all = |kind, count| (0..count).map(|number| text(identifier(kind, number))).collect();
-        Maker { users: all(1, USERS), pages: all(2, USERS), ads: all(3, ADS) }
+        const TYPES: [&str; 3] = ["view", "click", "purchase"];
+        const AD_TYPES: [&str; 5] = ["banner", "modal", "sponsored-search", "mail", "mobile"];
+        let all = |before: &str, kind, count| -> Vec<String> {
+            (0..count).map(|number| format!("{before}{}\"", identifier(kind, number))).collect()
+        };
+        let kinds = TYPES.iter().flat_map(|event| AD_TYPES.iter().map(move |ad| (event, ad)));
+        Maker {
+            users: all("{\"user_id\":\"", 1, USERS),
+            pages: all(",\"page_id\":\"", 2, USERS),
+            ads: all(",\"ad_id\":\"", 3, ADS),
+            kinds: kinds
+                .map(|(event, ad)| {
+                    format!(",\"ad_type\":\"{ad}\",\"event_type\":\"{event}\",\"event_time\":\"")
+                })
+                .collect(),
+        }
     }
 
     /// An event as JSON.
     pub(crate) fn make(&self, index: u64, time: i64) -> String {
-        const TYPES: [&str; 3] = ["view", "click", "purchase"];
-        const AD_TYPES: [&str; 5] = ["banner", "modal", "sponsored-search", "mail", "mobile"];
         let random = mix(index);
+        let pick = |from: &'_ [String], shift: u32| (random >> shift) as usize % from.len();
         let mut json = String::with_capacity(288);
-        let mut field = |before: &str, value: &str| {
-            json.push_str(before);
-            json.push_str(value);
-        };
-        field("{\"user_id\":\"", &self.users[(random % USERS) as usize]);
-        field("\",\"page_id\":\"", &self.pages[(random >> 8) as usize % USERS as usize]);
-        field("\",\"ad_id\":\"", &self.ads[(random >> 16) as usize % ADS as usize]);
-        field("\",\"ad_type\":\"", AD_TYPES[(random >> 32) as usize % 5]);
-        field("\",\"event_type\":\"", TYPES[(random >> 40) as usize % 3]);
-        field("\",\"event_time\":\"", itoa::Buffer::new().format(time));
-        field("\",\"ip_address\":\"1.2.3.4\"}", "");
+        json.push_str(&self.users[pick(&self.users, 0)]);
+        json.push_str(&self.pages[pick(&self.pages, 8)]);
+        json.push_str(&self.ads[pick(&self.ads, 16)]);
+        json.push_str(&self.kinds[pick(&self.kinds, 32)]);
+        json.push_str(itoa::Buffer::new().format(time));
+        json.push_str("\",\"ip_address\":\"1.2.3.4\"}");
         json
     }
 }
@@ -76,29 +87,29 @@ struct Fields<'a> {
 /// Parses an event.
 pub(crate) fn parse(json: &str) -> Result<Event, BoxError> {
     let fields: Fields<'_> = sonic_rs::from_str(json)?;
-    let ad = uuid::Uuid::try_parse(fields.ad_id)?.as_u128();
-    Ok(Event { is_view: fields.event_type == "view", ad, time: fields.event_time.parse()? })
+    Ok(Event {
+        is_view: fields.event_type == "view",
+        ad: Id::from(fields.ad_id).map_err(|error| error.simplify())?,
+        time: fields.event_time.parse()?,
+    })
 }
 
 /// Identifiers are random already.
 #[derive(Default)]
-pub(crate) struct LowBits(u64);
+pub(crate) struct First(u64);
 
-impl Hasher for LowBits {
+impl Hasher for First {
     fn finish(&self) -> u64 {
-        self.0
+        self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
     fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0 << 8 | u64::from(*byte);
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
         }
-    }
-    fn write_u128(&mut self, value: u128) {
-        self.0 = value as u64;
     }
 }
 
-pub(crate) type Campaigns = HashMap<u128, u32, BuildHasherDefault<LowBits>>;
+pub(crate) type Campaigns = HashMap<Id, u32, BuildHasherDefault<First>>;
 
 /// The campaign of each advertisement.
 pub(crate) fn campaigns() -> Campaigns {

@@ -16,7 +16,7 @@ pub use handles::{
     AggregatingState, KeyScope, ListState, MapState, ReducingState, Scope, StateTtl, TtlUpdate, ValueState,
 };
 pub use list::ItemList;
-pub use table::{KeyedTable, NamespacedTable, PREFETCH_AHEAD};
+pub use table::{KeyedTable, LookAhead, NamespacedTable};
 pub use timers::Timers;
 
 use crate::error::Error;

@@ -12,10 +12,19 @@ use hashbrown::HashTable;
 use std::collections::BTreeMap;
 
 /// How many keys ahead rows are brought into the cache.
-pub const PREFETCH_AHEAD: usize = 12;
+const PREFETCH_AHEAD: usize = 16;
+
+/// No table has that many buckets.
+const NOT_FOUND: usize = usize::MAX;
 
 /// Smaller tables are in the cache anyway.
 const PREFETCH_FROM_BYTES: usize = 256 << 10;
+
+/// Where the rows of the next keys of a batch lie; see [`KeyedTable::get_mut_ahead`].
+pub struct LookAhead {
+    is_on: bool,
+    buckets: [usize; PREFETCH_AHEAD],
+}
 
 /// One value per key. Callers pass the key's [`hash_key`], which they have computed anyway.
 pub struct KeyedTable<K, V> {
@@ -34,21 +43,44 @@ impl<K: Key, V> KeyedTable<K, V> {
         self.range.index_of(hash).expect("a record is sent to the subtask that owns its key group")
     }
 
-    /// Whether the table is so large that its rows are worth a [`prefetch`](KeyedTable::prefetch).
-    pub fn is_large(&self) -> bool {
-        self.len() * size_of::<(K, V)>() >= PREFETCH_FROM_BYTES
+    /// The value of the key at place `at` of a batch whose hashes are `hashes`, to change. In a large table the row of a
+    /// key some places further on is found too and brought into the cache: trips to memory made at once cost little
+    /// more than one.
+    #[inline]
+    pub fn get_mut_ahead(
+        &mut self,
+        ahead: &mut LookAhead,
+        hashes: &[u64],
+        at: usize,
+        key: &K,
+    ) -> Option<&mut V> {
+        let hash = hashes[at];
+        if !ahead.is_on {
+            return self.get_mut(hash, key);
+        }
+        let bucket = std::mem::replace(&mut ahead.buckets[at % PREFETCH_AHEAD], NOT_FOUND);
+        if let Some(hash) = hashes.get(at + PREFETCH_AHEAD) {
+            let group = &self.groups[self.group(*hash)];
+            // The first row with the hash's tag: nearly always that of the key, which is compared when it is due.
+            if let Some(bucket) = group.find_bucket_index(*hash, |_| true)
+                && let Some(row) = group.get_bucket(bucket)
+            {
+                prefetch(row);
+                ahead.buckets[at % PREFETCH_AHEAD] = bucket;
+            }
+        }
+        let group = self.group(hash);
+        // Rows may have moved since; then the key found is another.
+        if self.groups[group].get_bucket(bucket).is_none_or(|(found, _)| found != key) {
+            return self.get_mut(hash, key);
+        }
+        self.groups[group].get_bucket_mut(bucket).map(|(_, value)| value)
     }
 
-    /// Starts to bring the row of the key [`PREFETCH_AHEAD`] places further on into the cache: a large table costs a
-    /// trip to memory per row, and trips made at once cost little more than one.
-    #[inline]
-    pub fn prefetch(&self, hashes: &[u64], at: usize) {
-        if let Some(hash) = hashes.get(at + PREFETCH_AHEAD)
-            && let Some(index) = self.range.index_of(*hash)
-            && let Some(row) = self.groups[index].find(*hash, |_| true)
-        {
-            prefetch(row);
-        }
+    /// Makes ready for looking up the keys of one batch.
+    pub fn look_ahead(&self) -> LookAhead {
+        let is_on = self.len() * size_of::<(K, V)>() >= PREFETCH_FROM_BYTES;
+        LookAhead { is_on, buckets: [NOT_FOUND; PREFETCH_AHEAD] }
     }
 
     /// The value of a key.

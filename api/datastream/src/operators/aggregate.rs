@@ -131,15 +131,10 @@ where
         self.keys.fill(&batch.records, &mut self.columns);
         let (out, states) = ctx.out_and_states();
         let table = states.get_mut(self.accumulators);
-        let (is_large, hashes) = (table.is_large(), &self.columns.hashes[..]);
+        let (mut ahead, hashes) = (table.look_ahead(), &self.columns.hashes[..]);
         let mut records = Vec::with_capacity(batch.len());
-        for (at, ((record, key), hash)) in
-            batch.records.iter().zip(&self.columns.keys).zip(hashes).enumerate()
-        {
-            if is_large {
-                table.prefetch(hashes, at);
-            }
-            let result = match table.get_mut(*hash, key) {
+        for (at, (record, key)) in batch.records.iter().zip(&self.columns.keys).enumerate() {
+            let result = match table.get_mut_ahead(&mut ahead, hashes, at, key) {
                 Some(accumulator) => {
                     self.function.add(accumulator, record);
                     self.function.result(accumulator)
@@ -148,7 +143,7 @@ where
                     let mut accumulator = self.function.create();
                     self.function.add(&mut accumulator, record);
                     let result = self.function.result(&accumulator);
-                    table.insert(*hash, key.clone(), accumulator);
+                    table.insert(hashes[at], key.clone(), accumulator);
                     result
                 }
             };

@@ -60,21 +60,19 @@ impl<T: Record, K: Key, F: Fn(T, T) -> T + Send + Sync + 'static> Operator for R
     fn process(&mut self, batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<T>>) -> OpResult<Progress> {
         self.keys.fill(&batch.records, &mut self.columns);
         let table = ctx.states().get_mut(self.results);
-        let (is_large, hashes) = (table.is_large(), &self.columns.hashes[..]);
-        let mut keyed = self.columns.keys.drain(..).zip(hashes).enumerate();
-        let mut reduce = |record: T| match keyed.next() {
-            Some((at, (key, hash))) => {
-                if is_large {
-                    table.prefetch(hashes, at);
-                }
-                let slot = table.get_or_insert_with(*hash, key, || None);
+        let (mut ahead, hashes) = (table.look_ahead(), &self.columns.hashes[..]);
+        let mut keyed = self.columns.keys.drain(..).enumerate();
+        let mut reduce = |record: T| {
+            let Some((at, key)) = keyed.next() else { return record };
+            if let Some(slot) = table.get_mut_ahead(&mut ahead, hashes, at, &key) {
                 let result = match slot.take() {
                     Some(former) => (self.function)(former, record),
                     None => record,
                 };
-                slot.insert(result).clone()
+                return slot.insert(result).clone();
             }
-            None => record,
+            table.insert(hashes[at], key, Some(record.clone()));
+            record
         };
         // Of the same type, so the batch's memory becomes the output's.
         let records = batch.records.into_iter().map(&mut reduce).collect();

@@ -223,13 +223,15 @@ impl<T: Record, K: Key, W: WindowFold<T, K>> Operator for SliceWindows<T, K, W> 
             }
             let fold = &*self.fold;
             let table = ctx.states().get_mut(self.slices).namespace(slice.end);
-            let (is_large, hashes) = (table.is_large(), &columns.hashes[at - run..at]);
+            let (mut ahead, hashes) = (table.look_ahead(), &columns.hashes[at - run..at]);
             for (at, ((time, record), (key, hash))) in rows.enumerate() {
-                if is_large {
-                    table.prefetch(hashes, at);
+                if let Some(acc) = table.get_mut_ahead(&mut ahead, hashes, at, &key) {
+                    fold.add(acc, record, *time);
+                } else {
+                    let mut acc = fold.create();
+                    fold.add(&mut acc, record, *time);
+                    table.insert(hash, key, acc);
                 }
-                let acc = table.get_or_insert_with(hash, key, || fold.create());
-                fold.add(acc, record, *time);
             }
         }
         drop(keyed);
