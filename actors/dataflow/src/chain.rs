@@ -52,8 +52,28 @@ struct Link {
     ended: bool,
     /// The operator had seen its end before the checkpoint: it is not told again.
     ended_before: bool,
-    records_in: u64,
-    records_out: u64,
+    counts: OperatorCounts,
+}
+
+impl Link {
+    /// The operator, its place, and a call of it.
+    fn parts<'a>(
+        &'a mut self,
+        now: Timestamp,
+        main: &'a mut VecDeque<Element>,
+        side: &'a mut Vec<(Arc<str>, AnyBatch)>,
+    ) -> (&'a mut Head, &'a Place, Call<'a>) {
+        let call = Call {
+            states: &mut self.states,
+            watermark: self.watermark,
+            now,
+            batch_size: self.place.batch_size,
+            main,
+            side,
+            late_dropped: &mut self.counts.late_dropped,
+        };
+        (&mut self.head, &self.place, call)
+    }
 }
 
 /// Records that have passed one operator.
@@ -63,6 +83,8 @@ pub struct OperatorCounts {
     pub records_in: u64,
     /// Records written.
     pub records_out: u64,
+    /// Late records dropped. One that goes to a side output is written, not dropped.
+    pub late_dropped: u64,
 }
 
 /// A chain of operators.
@@ -123,8 +145,7 @@ impl Chain {
                     watermark: restored.as_ref().map_or(MIN_TIMESTAMP, |snapshot| snapshot.watermark),
                     ended: false,
                     ended_before: restored.as_ref().is_some_and(|snapshot| snapshot.ended),
-                    records_in: 0,
-                    records_out: 0,
+                    counts: OperatorCounts::default(),
                 }
             })
             .collect();
@@ -179,10 +200,7 @@ impl Chain {
 
     /// Records that have passed each operator.
     pub fn counts(&self) -> Vec<OperatorCounts> {
-        self.links
-            .iter()
-            .map(|link| OperatorCounts { records_in: link.records_in, records_out: link.records_out })
-            .collect()
+        self.links.iter().map(|link| link.counts).collect()
     }
 
     /// The watermark of the last operator.
@@ -299,7 +317,7 @@ impl Chain {
         let Some((port, element)) = link.queue.pop_front() else { return Ok(false) };
         match element {
             Element::Batch(batch) => {
-                link.records_in += batch.len() as u64;
+                link.counts.records_in += batch.len() as u64;
                 let progress =
                     self.call(at, now, out, |operator, call| operator.process(port, batch, call))?;
                 self.settle(at, Pending::Batch, progress, out)?;
@@ -336,16 +354,8 @@ impl Chain {
         out: &mut dyn EdgeOutput,
         body: impl FnOnce(&mut dyn DynOperator, &mut Call<'_>) -> OpResult<Progress>,
     ) -> OpResult<Progress> {
-        let link = &mut self.links[at];
-        let Head::Operator(operator) = &mut link.head else { return Ok(Progress::Done) };
-        let mut call = Call {
-            states: &mut link.states,
-            watermark: link.watermark,
-            now,
-            batch_size: link.place.batch_size,
-            main: &mut self.main,
-            side: &mut self.side,
-        };
+        let (head, _, mut call) = self.links[at].parts(now, &mut self.main, &mut self.side);
+        let Head::Operator(operator) = head else { return Ok(Progress::Done) };
         let progress = body(&mut **operator, &mut call)?;
         self.move_on(at, out)?;
         Ok(progress)
@@ -380,14 +390,14 @@ impl Chain {
     fn move_on(&mut self, at: usize, out: &mut dyn EdgeOutput) -> OpResult {
         let mut side = std::mem::take(&mut self.side);
         for (name, batch) in side.drain(..) {
-            self.links[at].records_out += batch.len() as u64;
+            self.links[at].counts.records_out += batch.len() as u64;
             self.route(at, Some(&name), Element::Batch(batch), out)?;
         }
         self.side = side;
         while let Some(element) = self.main.pop_front() {
             match element {
                 Element::Batch(batch) => {
-                    self.links[at].records_out += batch.len() as u64;
+                    self.links[at].counts.records_out += batch.len() as u64;
                     self.route(at, None, Element::Batch(batch), out)?;
                 }
                 control => self.forward_all(at, control, out)?,
@@ -443,22 +453,15 @@ impl Chain {
     }
 
     fn snapshot_link(&mut self, at: usize, with_state: bool, now: Timestamp) -> OpResult<OperatorSnapshot> {
-        let link = &mut self.links[at];
-        let mut call = Call {
-            states: &mut link.states,
-            watermark: link.watermark,
-            now,
-            batch_size: link.place.batch_size,
-            main: &mut self.main,
-            side: &mut self.side,
-        };
-        let committables = match &mut link.head {
+        let (head, _, mut call) = self.links[at].parts(now, &mut self.main, &mut self.side);
+        let committables = match head {
             Head::Source(source) => {
                 source.before_snapshot(&mut call)?;
                 Vec::new()
             }
             Head::Operator(operator) => operator.before_snapshot(&mut call)?,
         };
+        let link = &mut self.links[at];
         Ok(OperatorSnapshot {
             uid: link.place.uid.to_string(),
             watermark: link.watermark,
@@ -495,21 +498,12 @@ impl Chain {
         now: Timestamp,
         body: impl FnOnce(&mut dyn DynSource, &Place, &mut Call<'_>) -> OpResult<R>,
     ) -> Result<R, OperatorError> {
-        let link = &mut self.links[0];
-        let Head::Source(source) = &mut link.head else {
-            let source = "splits were sent to an operator that is no source".into();
-            return Err(OperatorError { operator: Arc::clone(&link.place.operator), source });
+        let (head, place, mut call) = self.links[0].parts(now, &mut self.main, &mut self.side);
+        let result = match head {
+            Head::Source(source) => body(&mut **source, place, &mut call),
+            Head::Operator(_) => Err("splits were sent to an operator that is no source".into()),
         };
-        let mut call = Call {
-            states: &mut link.states,
-            watermark: link.watermark,
-            now,
-            batch_size: link.place.batch_size,
-            main: &mut self.main,
-            side: &mut self.side,
-        };
-        body(&mut **source, &link.place, &mut call)
-            .map_err(|source| OperatorError { operator: Arc::clone(&link.place.operator), source })
+        result.map_err(|source| self.error(0, source))
     }
 
     /// Whether the source has read everything.
