@@ -297,21 +297,9 @@ impl Chain {
         {
             link.pending = Pending::ProcessingTime;
         }
-        let pending = link.pending;
-        if pending != Pending::Nothing {
-            let progress = match pending {
-                Pending::Batch => self.call(at, now, out, |operator, call| operator.resume(call))?,
-                Pending::Watermark(_) => {
-                    self.call(at, now, out, |operator, call| operator.on_watermark(call))?
-                }
-                Pending::End => self.call(at, now, out, |operator, call| operator.on_end(call))?,
-                Pending::ProcessingTime => {
-                    self.call(at, now, out, |operator, call| operator.on_processing_time(call))?
-                }
-                Pending::Woken => self.call(at, now, out, |operator, call| operator.on_wake(call))?,
-                Pending::Nothing => Progress::Done,
-            };
-            self.settle(at, pending, progress, out)?;
+        if link.pending != Pending::Nothing {
+            let pending = link.pending;
+            self.go_on(at, pending, now, out)?;
             return Ok(true);
         }
         let Some((port, element)) = link.queue.pop_front() else { return Ok(false) };
@@ -325,25 +313,31 @@ impl Chain {
             Element::Watermark(time) => {
                 if time > link.watermark {
                     link.watermark = time;
-                    let progress = self.call(at, now, out, |operator, call| operator.on_watermark(call))?;
-                    self.settle(at, Pending::Watermark(time), progress, out)?;
+                    self.go_on(at, Pending::Watermark(time), now, out)?;
                 } else if at == 0 || time == link.watermark {
                     // A restored watermark is known here but not yet further on.
                     self.settle(at, Pending::Watermark(time), Progress::Done, out)?;
                 }
             }
             Element::Barrier(barrier) => self.barrier(at, barrier, now, out)?,
-            Element::End => {
-                let told = link.ended_before;
-                let progress = match told {
-                    true => Progress::Done,
-                    false => self.call(at, now, out, |operator, call| operator.on_end(call))?,
-                };
-                self.settle(at, Pending::End, progress, out)?;
-            }
+            Element::End if link.ended_before => self.settle(at, Pending::End, Progress::Done, out)?,
+            Element::End => self.go_on(at, Pending::End, now, out)?,
             status @ (Element::Idle | Element::Active) => self.forward_all(at, status, out)?,
         }
         Ok(true)
+    }
+
+    /// Has an operator begin, or go on with, what it is in the middle of.
+    fn go_on(&mut self, at: usize, what: Pending, now: Timestamp, out: &mut dyn EdgeOutput) -> OpResult {
+        let progress = self.call(at, now, out, |operator, call| match what {
+            Pending::Batch => operator.resume(call),
+            Pending::Watermark(_) => operator.on_watermark(call),
+            Pending::End => operator.on_end(call),
+            Pending::ProcessingTime => operator.on_processing_time(call),
+            Pending::Woken => operator.on_wake(call),
+            Pending::Nothing => Ok(Progress::Done),
+        })?;
+        self.settle(at, what, progress, out)
     }
 
     /// Calls an operator and moves on what it puts out.
