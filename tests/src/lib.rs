@@ -4,3 +4,4 @@ pub mod events;
 pub mod faults;
 pub mod folders;
 pub mod jobs;
+pub mod programs;

@@ -1,11 +1,14 @@
 //! Programs as a shell sees them: what they say of input, folders and settings that are wrong, and what a killed one
 //! leaves behind. Nothing that was there is overwritten.
 
+use hurtig::prelude::*;
 use hurtig_tests::events::KEYS;
-use hurtig_tests::folders;
+use hurtig_tests::programs::{failure, says, sentence};
+use hurtig_tests::{folders, jobs};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 use tempfile::{TempDir, tempdir};
 
 const HEADER: &str = "year,month,day,dep_time,sched_dep_time,dep_delay,carrier,flight,origin,dest";
@@ -24,20 +27,6 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
-/// Runs a program that must fail with the exit code, and returns what it said.
-fn failure(code: i32, args: &[&str]) -> String {
-    let Output { status, stderr, .. } = program(args).output().expect("the program starts");
-    let said = String::from_utf8_lossy(&stderr).into_owned();
-    assert_eq!(status.code(), Some(code), "{said}");
-    said
-}
-
-fn says(said: &str, words: &[&str]) {
-    for words in words {
-        assert!(said.contains(words), "no '{words}' in: {said}");
-    }
-}
-
 #[test]
 fn a_malformed_line_is_told_with_file_line_and_column() {
     let (data, out) = (folder(), folder());
@@ -45,36 +34,81 @@ fn a_malformed_line_is_told_with_file_line_and_column() {
     let bad = "2013,1,1,517,5x5,2,UA,1545,EWR,IAH\n";
     std::fs::write(data.path().join("2013-01.csv"), format!("{HEADER}\n{good}{good}{bad}{good}"))
         .expect("data");
-    let said = failure(1, &["--", "flights", "--data", text(data.path()), "--out", text(out.path())]);
+    let said =
+        sentence(&mut program(&["--", "flights", "--data", text(data.path()), "--out", text(out.path())]));
     says(&said, &["2013-01.csv line 4 column 5 (sched_dep_time)", "invalid digit", "on_error(Skip)"]);
     assert_eq!(folders::sorted_lines(&out.path().join("hourly")), Vec::<String>::new());
+}
+
+#[test]
+fn a_malformed_line_of_json_is_told_with_file_line_and_column() {
+    let (data, out) = (folder(), folder());
+    let file = data.path().join("names.jsonl");
+    let cases = [
+        (r#"{"id":2,"name":"b"#, "column 17: EOF while parsing a string"),
+        (r#"{"id":2,"name":x}"#, "column 16: expected value"),
+        (r#"{"id":"two","name":"b"}"#, "column 11: invalid type: string \"two\", expected u32"),
+        (r#"{"id":2}"#, "column 8: missing field `name`"),
+        ("2,b", "column 1: invalid type: integer `2`"),
+    ];
+    for (line, reason) in cases {
+        std::fs::write(&file, format!("{{\"id\":1,\"name\":\"a\"}}\n\n{line}\n")).expect("data");
+        let said = sentence(&mut program(&["--", "names", text(&file), text(out.path())]));
+        says(&said, &["names.jsonl line 3", reason, "fix the line, or set on_error(Skip)"]);
+        assert_eq!(folders::published_files(out.path()), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+fn late_records_that_are_dropped_are_counted_in_the_status() {
+    for lateness in [0, 5] {
+        let env = Environment::new();
+        let times = WatermarkStrategy::monotonous().with_timestamps(|time: &i64| *time);
+        let counts = env
+            .from_collection(vec![0i64, 9, 30, 5, 31, 60, 3, 30, 61])
+            .assign_timestamps_and_watermarks(times)
+            .key_by(|_| 0u8)
+            .window(TumblingEventTimeWindows::of(Duration::from_millis(10)))
+            .allowed_lateness(Duration::from_millis(lateness))
+            .aggregate_with(Count::new(), |_, window, count| (window.start, count))
+            .collect();
+        // Watermarks come once a batch.
+        let mut config = jobs::config(1, None);
+        config.execution.batch_size = 1;
+        let status = jobs::run(jobs::execute(&env, &config, None)).expect("the job finishes");
+        assert_eq!(counts.take(), [(0, 2), (30, 2), (60, 2)]);
+        assert_eq!(status.late_dropped(), 3);
+    }
 }
 
 #[test]
 fn missing_input_is_told_with_its_path() {
     let out = folder();
     let args = ["--", "word_count", "/nowhere/book.txt", "--out", text(out.path())];
-    says(&failure(1, &args), &["there is no file or folder '/nowhere/book.txt'", "correct the path"]);
-    let said = failure(1, &["--", "flights", "--data", "/nowhere", "--out", text(out.path())]);
+    says(
+        &sentence(&mut program(&args)),
+        &["there is no file or folder '/nowhere/book.txt'", "correct the path"],
+    );
+    let said = sentence(&mut program(&["--", "flights", "--data", "/nowhere", "--out", text(out.path())]));
     says(&said, &["'/nowhere'"]);
 }
 
 #[test]
 fn a_wrong_key_is_refused_with_a_suggestion() {
-    let said = failure(2, &["-D", "checkpoint.intervall=1s", "--", "word_count"]);
+    let said = failure(2, &mut program(&["-D", "checkpoint.intervall=1s", "--", "word_count"]));
     says(&said, &["checkpoint.intervall", "checkpoint.interval"]);
     says(
-        &failure(2, &["-D", "checkpoint.interval=soon", "--", "word_count"]),
+        &failure(2, &mut program(&["-D", "checkpoint.interval=soon", "--", "word_count"])),
         &["checkpoint.interval", "soon"],
     );
-    says(&failure(2, &["--parallelsm", "2"]), &["--parallelism"]);
+    says(&failure(2, &mut program(&["--parallelsm", "2"])), &["--parallelism"]);
 }
 
 #[test]
 fn a_checkpoint_that_is_not_there_is_told() {
     let out = folder();
     let args = ["--from", "/nowhere/chk-7", "--", "events", text(out.path()), "100", "1000"];
-    says(&failure(1, &args), &["/nowhere/chk-7"]);
+    says(&sentence(&mut program(&args)), &["/nowhere/chk-7"]);
     assert!(folders::published_files(out.path()).is_empty());
 }
 
@@ -91,12 +125,12 @@ impl Drop for Running {
 
 /// Waits for something that another process does.
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    hurtig_tests::jobs::run(async {
+    jobs::run(async {
         for _ in 0..6_000 {
             if holds() {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("{what} never came");
     });
@@ -132,7 +166,7 @@ fn an_output_folder_in_use_is_refused_and_left_alone() {
     let (out, checkpoints) = (folder(), folder());
     let _running = start_events(out.path(), checkpoints.path());
     wait_until("a file", || !folders::published_files(out.path()).is_empty());
-    let said = failure(1, &["--", "events", text(out.path()), "100", "1000"]);
+    let said = sentence(&mut program(&["--", "events", text(out.path()), "100", "1000"]));
     says(&said, &[text(out.path()), "is in use by job", "choose another folder"]);
 }
 

@@ -52,8 +52,28 @@ struct Link {
     ended: bool,
     /// The operator had seen its end before the checkpoint: it is not told again.
     ended_before: bool,
-    records_in: u64,
-    records_out: u64,
+    counts: OperatorCounts,
+}
+
+impl Link {
+    /// The operator, its place, and a call of it.
+    fn parts<'a>(
+        &'a mut self,
+        now: Timestamp,
+        main: &'a mut VecDeque<Element>,
+        side: &'a mut Vec<(Arc<str>, AnyBatch)>,
+    ) -> (&'a mut Head, &'a Place, Call<'a>) {
+        let call = Call {
+            states: &mut self.states,
+            watermark: self.watermark,
+            now,
+            batch_size: self.place.batch_size,
+            main,
+            side,
+            late_dropped: &mut self.counts.late_dropped,
+        };
+        (&mut self.head, &self.place, call)
+    }
 }
 
 /// Records that have passed one operator.
@@ -63,6 +83,8 @@ pub struct OperatorCounts {
     pub records_in: u64,
     /// Records written.
     pub records_out: u64,
+    /// Late records dropped. One that goes to a side output is written, not dropped.
+    pub late_dropped: u64,
 }
 
 /// A chain of operators.
@@ -123,8 +145,7 @@ impl Chain {
                     watermark: restored.as_ref().map_or(MIN_TIMESTAMP, |snapshot| snapshot.watermark),
                     ended: false,
                     ended_before: restored.as_ref().is_some_and(|snapshot| snapshot.ended),
-                    records_in: 0,
-                    records_out: 0,
+                    counts: OperatorCounts::default(),
                 }
             })
             .collect();
@@ -179,10 +200,7 @@ impl Chain {
 
     /// Records that have passed each operator.
     pub fn counts(&self) -> Vec<OperatorCounts> {
-        self.links
-            .iter()
-            .map(|link| OperatorCounts { records_in: link.records_in, records_out: link.records_out })
-            .collect()
+        self.links.iter().map(|link| link.counts).collect()
     }
 
     /// The watermark of the last operator.
@@ -279,27 +297,15 @@ impl Chain {
         {
             link.pending = Pending::ProcessingTime;
         }
-        let pending = link.pending;
-        if pending != Pending::Nothing {
-            let progress = match pending {
-                Pending::Batch => self.call(at, now, out, |operator, call| operator.resume(call))?,
-                Pending::Watermark(_) => {
-                    self.call(at, now, out, |operator, call| operator.on_watermark(call))?
-                }
-                Pending::End => self.call(at, now, out, |operator, call| operator.on_end(call))?,
-                Pending::ProcessingTime => {
-                    self.call(at, now, out, |operator, call| operator.on_processing_time(call))?
-                }
-                Pending::Woken => self.call(at, now, out, |operator, call| operator.on_wake(call))?,
-                Pending::Nothing => Progress::Done,
-            };
-            self.settle(at, pending, progress, out)?;
+        if link.pending != Pending::Nothing {
+            let pending = link.pending;
+            self.go_on(at, pending, now, out)?;
             return Ok(true);
         }
         let Some((port, element)) = link.queue.pop_front() else { return Ok(false) };
         match element {
             Element::Batch(batch) => {
-                link.records_in += batch.len() as u64;
+                link.counts.records_in += batch.len() as u64;
                 let progress =
                     self.call(at, now, out, |operator, call| operator.process(port, batch, call))?;
                 self.settle(at, Pending::Batch, progress, out)?;
@@ -307,25 +313,31 @@ impl Chain {
             Element::Watermark(time) => {
                 if time > link.watermark {
                     link.watermark = time;
-                    let progress = self.call(at, now, out, |operator, call| operator.on_watermark(call))?;
-                    self.settle(at, Pending::Watermark(time), progress, out)?;
+                    self.go_on(at, Pending::Watermark(time), now, out)?;
                 } else if at == 0 || time == link.watermark {
                     // A restored watermark is known here but not yet further on.
                     self.settle(at, Pending::Watermark(time), Progress::Done, out)?;
                 }
             }
             Element::Barrier(barrier) => self.barrier(at, barrier, now, out)?,
-            Element::End => {
-                let told = link.ended_before;
-                let progress = match told {
-                    true => Progress::Done,
-                    false => self.call(at, now, out, |operator, call| operator.on_end(call))?,
-                };
-                self.settle(at, Pending::End, progress, out)?;
-            }
+            Element::End if link.ended_before => self.settle(at, Pending::End, Progress::Done, out)?,
+            Element::End => self.go_on(at, Pending::End, now, out)?,
             status @ (Element::Idle | Element::Active) => self.forward_all(at, status, out)?,
         }
         Ok(true)
+    }
+
+    /// Has an operator begin, or go on with, what it is in the middle of.
+    fn go_on(&mut self, at: usize, what: Pending, now: Timestamp, out: &mut dyn EdgeOutput) -> OpResult {
+        let progress = self.call(at, now, out, |operator, call| match what {
+            Pending::Batch => operator.resume(call),
+            Pending::Watermark(_) => operator.on_watermark(call),
+            Pending::End => operator.on_end(call),
+            Pending::ProcessingTime => operator.on_processing_time(call),
+            Pending::Woken => operator.on_wake(call),
+            Pending::Nothing => Ok(Progress::Done),
+        })?;
+        self.settle(at, what, progress, out)
     }
 
     /// Calls an operator and moves on what it puts out.
@@ -336,16 +348,8 @@ impl Chain {
         out: &mut dyn EdgeOutput,
         body: impl FnOnce(&mut dyn DynOperator, &mut Call<'_>) -> OpResult<Progress>,
     ) -> OpResult<Progress> {
-        let link = &mut self.links[at];
-        let Head::Operator(operator) = &mut link.head else { return Ok(Progress::Done) };
-        let mut call = Call {
-            states: &mut link.states,
-            watermark: link.watermark,
-            now,
-            batch_size: link.place.batch_size,
-            main: &mut self.main,
-            side: &mut self.side,
-        };
+        let (head, _, mut call) = self.links[at].parts(now, &mut self.main, &mut self.side);
+        let Head::Operator(operator) = head else { return Ok(Progress::Done) };
         let progress = body(&mut **operator, &mut call)?;
         self.move_on(at, out)?;
         Ok(progress)
@@ -380,14 +384,14 @@ impl Chain {
     fn move_on(&mut self, at: usize, out: &mut dyn EdgeOutput) -> OpResult {
         let mut side = std::mem::take(&mut self.side);
         for (name, batch) in side.drain(..) {
-            self.links[at].records_out += batch.len() as u64;
+            self.links[at].counts.records_out += batch.len() as u64;
             self.route(at, Some(&name), Element::Batch(batch), out)?;
         }
         self.side = side;
         while let Some(element) = self.main.pop_front() {
             match element {
                 Element::Batch(batch) => {
-                    self.links[at].records_out += batch.len() as u64;
+                    self.links[at].counts.records_out += batch.len() as u64;
                     self.route(at, None, Element::Batch(batch), out)?;
                 }
                 control => self.forward_all(at, control, out)?,
@@ -443,22 +447,15 @@ impl Chain {
     }
 
     fn snapshot_link(&mut self, at: usize, with_state: bool, now: Timestamp) -> OpResult<OperatorSnapshot> {
-        let link = &mut self.links[at];
-        let mut call = Call {
-            states: &mut link.states,
-            watermark: link.watermark,
-            now,
-            batch_size: link.place.batch_size,
-            main: &mut self.main,
-            side: &mut self.side,
-        };
-        let committables = match &mut link.head {
+        let (head, _, mut call) = self.links[at].parts(now, &mut self.main, &mut self.side);
+        let committables = match head {
             Head::Source(source) => {
                 source.before_snapshot(&mut call)?;
                 Vec::new()
             }
             Head::Operator(operator) => operator.before_snapshot(&mut call)?,
         };
+        let link = &mut self.links[at];
         Ok(OperatorSnapshot {
             uid: link.place.uid.to_string(),
             watermark: link.watermark,
@@ -495,21 +492,12 @@ impl Chain {
         now: Timestamp,
         body: impl FnOnce(&mut dyn DynSource, &Place, &mut Call<'_>) -> OpResult<R>,
     ) -> Result<R, OperatorError> {
-        let link = &mut self.links[0];
-        let Head::Source(source) = &mut link.head else {
-            let source = "splits were sent to an operator that is no source".into();
-            return Err(OperatorError { operator: Arc::clone(&link.place.operator), source });
+        let (head, place, mut call) = self.links[0].parts(now, &mut self.main, &mut self.side);
+        let result = match head {
+            Head::Source(source) => body(&mut **source, place, &mut call),
+            Head::Operator(_) => Err("splits were sent to an operator that is no source".into()),
         };
-        let mut call = Call {
-            states: &mut link.states,
-            watermark: link.watermark,
-            now,
-            batch_size: link.place.batch_size,
-            main: &mut self.main,
-            side: &mut self.side,
-        };
-        body(&mut **source, &link.place, &mut call)
-            .map_err(|source| OperatorError { operator: Arc::clone(&link.place.operator), source })
+        result.map_err(|source| self.error(0, source))
     }
 
     /// Whether the source has read everything.

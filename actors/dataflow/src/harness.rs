@@ -250,6 +250,11 @@ impl<T: Record> Harness<T> {
         std::mem::take(&mut self.collected.main)
     }
 
+    /// Late records the operator has dropped since it was last started.
+    pub fn late_dropped(&self) -> u64 {
+        self.chain.counts().iter().map(|counts| counts.late_dropped).sum()
+    }
+
     /// Takes the records put out to a side output since the last call.
     pub fn side_output<S: Record>(&mut self, tag: &OutputTag<S>) -> Vec<S> {
         let at = self.sides.iter().position(|name| name == tag.name()).expect("the side output is collected");

@@ -110,6 +110,8 @@ pub struct Call<'a> {
     pub main: &'a mut VecDeque<Element>,
     /// Batches for side outputs.
     pub side: &'a mut Vec<(Arc<str>, AnyBatch)>,
+    /// Late records the operator has dropped, in all calls.
+    pub late_dropped: &'a mut u64,
 }
 
 /// What an operator sees during a call.
@@ -187,6 +189,11 @@ impl<'c, 'a, Out: Batch + Default> Context<'c, 'a, Out> {
         Sides(self.call.side).emit(tag, record, time);
     }
 
+    /// Counts late records that the operator drops.
+    pub fn count_late_dropped(&mut self, records: u64) {
+        *self.call.late_dropped += records;
+    }
+
     /// Everything at once, borrowed apart: for contexts that are built on this one.
     #[inline]
     pub fn parts(&mut self) -> Parts<'_, Out> {
@@ -197,6 +204,7 @@ impl<'c, 'a, Out: Batch + Default> Context<'c, 'a, Out> {
             watermark: self.call.watermark,
             now: self.call.now,
             batch_size: self.call.batch_size,
+            late_dropped: self.call.late_dropped,
         }
     }
 }
@@ -215,6 +223,8 @@ pub struct Parts<'p, Out> {
     pub now: Timestamp,
     /// Records a batch should hold under load.
     pub batch_size: usize,
+    /// Late records the operator has dropped, to be counted up.
+    pub late_dropped: &'p mut u64,
 }
 
 /// The side outputs of a call.

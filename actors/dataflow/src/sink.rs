@@ -95,15 +95,6 @@ pub trait Committer: Send {
     /// # Errors
     /// The target cannot be written to; it is tried again.
     fn commit(&mut self, committables: Vec<Vec<u8>>) -> OpResult;
-
-    /// Deletes what no committable names, after a restore and before anything is written. `committables` are those of
-    /// the checkpoint restored from.
-    ///
-    /// # Errors
-    /// The target cannot be cleaned.
-    fn recover(&mut self, committables: Vec<Vec<u8>>) -> OpResult {
-        self.commit(committables)
-    }
 }
 
 /// The operator that runs a sink's writer.

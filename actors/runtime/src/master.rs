@@ -380,8 +380,6 @@ impl State {
 
     fn deploy(&mut self, myself: &ActorRef<JobMasterMessage>, mut restored: Restored) {
         if let Some(metadata) = &restored.metadata {
-            // Newer ones could not be read.
-            self.completed.retain(|completed| completed.checkpoint <= metadata.checkpoint);
             let _ = self.coordinator.cast(CoordinatorMessage::Restored(Arc::clone(metadata)));
             // Newer ones could not be read: they must not take the place of one that can.
             let is_readable = |completed: &Arc<CheckpointMetadata>| {
@@ -572,7 +570,8 @@ impl State {
     }
 
     fn fail(&mut self, myself: &ActorRef<JobMasterMessage>, failure: Failure) {
-        tracing::warn!(job = %self.args.job, attempt = self.lifecycle.attempt().0, "{failure}");
+        // The user is told once: below if the job is tried again, else by whoever waits for its end.
+        tracing::debug!(job = %self.args.job, attempt = self.lifecycle.attempt().0, "{failure}");
         if self.lifecycle.on_failure(failure) {
             self.stop_attempt(myself);
         }
@@ -595,8 +594,12 @@ impl State {
         if self.unstopped > 0 {
             return;
         }
+        let failed = self.lifecycle.attempt();
         match self.lifecycle.on_stopped(self.args.clock.now()) {
             Next::Restart(delay) => {
+                if let Some(failure) = self.lifecycle.failure() {
+                    tracing::warn!(job = %self.args.job, attempt = failed.0, ?delay, "tried again after: {failure}");
+                }
                 let attempt = self.lifecycle.attempt();
                 drop(myself.send_after(delay, move || JobMasterMessage::Start(attempt)));
             }

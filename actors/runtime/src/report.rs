@@ -92,4 +92,10 @@ impl JobStatus {
         };
         self.subtasks.values().filter_map(read).sum()
     }
+
+    /// Late records that operators have dropped in this attempt.
+    pub fn late_dropped(&self) -> u64 {
+        let operators = self.subtasks.values().flat_map(|report| &report.operators);
+        operators.map(|counts| counts.late_dropped).sum()
+    }
 }

@@ -201,8 +201,8 @@ impl Actor for Subtask {
     ) -> Result<(), ActorProcessingErr> {
         match catch_panic(|| state.on_message(&myself, message)) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(state.failure(&error).into()),
-            Err(panic) => Err(state.panicked(panic).into()),
+            Ok(Err(error)) => Err(state.failure(describe(&error), is_fatal(&error)).into()),
+            Err(panic) => Err(state.failure(panic, false).into()),
         }
     }
 }
@@ -290,13 +290,8 @@ impl Running {
         }
     }
 
-    fn failure(&self, error: &OperatorError) -> Failure {
-        let fatal = is_fatal(error);
-        Failure { subtask: Some(self.id), place: self.place.clone(), message: describe(error), fatal }
-    }
-
-    fn panicked(&self, message: String) -> Failure {
-        Failure { subtask: Some(self.id), place: self.place.clone(), message, fatal: false }
+    fn failure(&self, message: String, fatal: bool) -> Failure {
+        Failure { subtask: Some(self.id), place: self.place.clone(), message, fatal }
     }
 
     fn tell_master(&self, event: SubtaskEvent) {

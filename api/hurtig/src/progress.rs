@@ -53,6 +53,10 @@ fn headline(status: &JobStatus) -> String {
     if records > 0 {
         text.push_str(&format!(", {} records", HumanCount(records)));
     }
+    let late = status.late_dropped();
+    if late > 0 {
+        text.push_str(&format!(", {} late records dropped", HumanCount(late)));
+    }
     if status.checkpoints_completed > 0 {
         text.push_str(&format!(", {} checkpoints", status.checkpoints_completed));
     }

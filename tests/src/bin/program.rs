@@ -3,6 +3,7 @@
 use hurtig::prelude::*;
 use hurtig_examples::{flights, word_count};
 use hurtig_tests::events::{Event, events};
+use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -10,6 +11,7 @@ fn main() -> ExitCode {
         Some((name, rest)) if name == "word_count" => word_count::build(env, rest),
         Some((name, rest)) if name == "flights" => flights::build(env, rest),
         Some((name, rest)) if name == "events" => write_events(env, rest),
+        Some((name, rest)) if name == "names" => write_names(env, rest),
         _ => Err("name a program".into()),
     })
 }
@@ -23,5 +25,20 @@ fn write_events(env: &Environment, args: &[String]) -> Result<(), BoxError> {
         .uid("counts")
         .sink_to(FileSink::csv(folder))
         .uid("files");
+    Ok(())
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Named {
+    id: u32,
+    name: String,
+}
+
+/// Writes the names in JSON lines: `names INPUT FOLDER`.
+fn write_names(env: &Environment, args: &[String]) -> Result<(), BoxError> {
+    let [input, folder] = args else { return Err("input and folder".into()) };
+    env.from_source(FileSource::json_lines::<Named>(input), WatermarkStrategy::none(), "names")
+        .map(|named| format!("{} {}", named.id, named.name))
+        .sink_to(FileSink::text(folder));
     Ok(())
 }

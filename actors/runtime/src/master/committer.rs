@@ -16,15 +16,9 @@ const TRIES: u32 = 5;
 
 /// What a committer is told.
 pub enum CommitterMessage {
-    /// From the coordinator: publish these, answer when done.
+    /// From the coordinator when a checkpoint is complete, from the JobMaster before an attempt begins: publish these,
+    /// answer when done.
     Commit {
-        /// What to publish.
-        committables: Vec<Vec<u8>>,
-        /// Where to answer.
-        reply: oneshot::Sender<Result<(), String>>,
-    },
-    /// From the JobMaster, before an attempt begins: publish what the restored checkpoint holds and clean up the rest.
-    Recover {
         /// What to publish.
         committables: Vec<Vec<u8>>,
         /// Where to answer.
@@ -63,14 +57,11 @@ impl Actor for SinkCommitter {
         message: CommitterMessage,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        let (committables, reply, recover) = match message {
-            CommitterMessage::Commit { committables, reply } => (committables, reply, false),
-            CommitterMessage::Recover { committables, reply } => (committables, reply, true),
-        };
+        let CommitterMessage::Commit { committables, reply } = message;
         let mut tried = 0;
         let result = loop {
             tried += 1;
-            let result = commit_once(&state.committer, committables.clone(), recover).await;
+            let result = commit_once(&state.committer, committables.clone()).await;
             if result.is_ok() || tried == TRIES {
                 break result;
             }
@@ -84,16 +75,11 @@ impl Actor for SinkCommitter {
 async fn commit_once(
     committer: &Arc<Mutex<Box<dyn Committer>>>,
     committables: Vec<Vec<u8>>,
-    recover: bool,
 ) -> Result<(), String> {
     let committer = Arc::clone(committer);
     let work = tokio::task::spawn_blocking(move || {
         let mut committer = committer.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = match recover {
-            true => committer.recover(committables),
-            false => committer.commit(committables),
-        };
-        result.map_err(|error| describe(&*error))
+        committer.commit(committables).map_err(|error| describe(&*error))
     });
     work.await.unwrap_or_else(|error| Err(format!("the committer panicked: {error}")))
 }

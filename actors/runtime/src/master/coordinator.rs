@@ -496,18 +496,18 @@ impl State {
 
     fn fail(&mut self, checkpoint: CheckpointId, reason: &str) {
         let (pending, fails_job) = self.progress.fail(checkpoint, self.args.clock.now());
-        tracing::warn!(checkpoint, "failed: {reason}");
         if let Some(reply) = self.replies.remove(&checkpoint) {
             let _ = reply.send(Err(reason.to_string()));
         }
         let purpose = pending.map(|pending| pending.purpose);
         // A stopping savepoint has stopped the sources, and at the end nothing comes that could be tried again.
         let stuck = matches!(purpose, Some(Purpose::Final | Purpose::Savepoint { stop: true, .. }));
-        self.tell_master(CheckpointEvent::Failed {
-            checkpoint,
-            reason: reason.to_string(),
-            fails_job: fails_job || stuck,
-        });
+        let fails_job = fails_job || stuck;
+        if !fails_job {
+            // Else it is told as the job's failure.
+            tracing::warn!(checkpoint, "failed: {reason}");
+        }
+        self.tell_master(CheckpointEvent::Failed { checkpoint, reason: reason.to_string(), fails_job });
     }
 
     fn act_on_time(&mut self, myself: &ActorRef<CoordinatorMessage>) {

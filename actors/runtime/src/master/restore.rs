@@ -26,7 +26,7 @@ pub struct Restored {
 }
 
 /// Reads the newest of the job's completed checkpoints that can be read, or the one that the user named, and has
-/// committers publish what it holds and clean up what it does not.
+/// committers publish what it holds.
 ///
 /// # Errors
 /// None of them can be read, it does not fit the program, or a sink cannot publish.
@@ -67,7 +67,7 @@ pub async fn find(
         restored = Some(found.map_err(|error| failure(&error))?);
     }
     let restored = restored.unwrap_or_default();
-    recover(restored.metadata.as_deref(), committers).await?;
+    publish(restored.metadata.as_deref(), committers).await?;
     Ok(restored)
 }
 
@@ -97,7 +97,7 @@ async fn read(
     Ok(Restored { metadata: Some(metadata), subtasks, sources })
 }
 
-async fn recover(
+async fn publish(
     metadata: Option<&CheckpointMetadata>,
     committers: &HashMap<String, ActorRef<CommitterMessage>>,
 ) -> Result<(), Failure> {
@@ -106,7 +106,7 @@ async fn recover(
     for (uid, committer) in committers {
         let committables = sinks.remove(uid).unwrap_or_default();
         let (reply, answer) = oneshot::channel();
-        let _ = committer.cast(CommitterMessage::Recover { committables, reply });
+        let _ = committer.cast(CommitterMessage::Commit { committables, reply });
         waiting.push((uid.clone(), answer));
     }
     all_committed(waiting).await.map_err(|reason| Failure::of("restore", reason))

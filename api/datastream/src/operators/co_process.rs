@@ -3,7 +3,7 @@
 use crate::connected::{ConnectedStreams, KeyedConnectedStreams};
 use crate::context::{KeyedContext, KeyedOpenContext, KeyedTimers, ProcessContext, TimeDomain, Timer};
 use crate::keyed::{KeyedBatch, Keys};
-use crate::operators::keyed_process::fire_timers;
+use crate::operators::keyed_process::{fire_timers, timer_methods};
 use crate::stream::DataStream;
 use hurtig_dataflow::batch::RowsIter;
 use hurtig_dataflow::operator::{Context, OpenContext, Progress, TwoInputOperator};
@@ -250,19 +250,7 @@ where
         Ok(Progress::Done)
     }
 
-    fn on_watermark(&mut self, ctx: &mut Context<'_, '_, Rows<F::Out>>) -> OpResult<Progress> {
-        let function = &mut self.function;
-        fire_timers(ctx, self.timers, TimeDomain::EventTime, |timer, ctx| function.on_timer(timer, ctx))
-    }
-
-    fn next_processing_time(&self, states: &StateStore) -> Option<Timestamp> {
-        states.get(self.timers.processing).next_time()
-    }
-
-    fn on_processing_time(&mut self, ctx: &mut Context<'_, '_, Rows<F::Out>>) -> OpResult<Progress> {
-        let function = &mut self.function;
-        fire_timers(ctx, self.timers, TimeDomain::ProcessingTime, |timer, ctx| function.on_timer(timer, ctx))
-    }
+    timer_methods!();
 }
 
 #[cfg(test)]

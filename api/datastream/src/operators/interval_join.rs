@@ -147,6 +147,7 @@ fn arrive<T: Record, O: Record, K: Key, U: Record>(
 ) {
     let Arrival { key, hash, time, from, to } = arrival;
     if time < parts.watermark {
+        *parts.late_dropped += 1;
         return;
     }
     let mut out = Collector::new(parts.out, parts.sides, None);
@@ -313,7 +314,10 @@ mod tests {
                             }
                             ((key, number), time)
                         }).collect();
+                        let late = rows.iter().filter(|(_, time)| *time < watermark).count() as u64;
+                        let before = harness.late_dropped();
                         harness.push_to(port, rows);
+                        prop_assert_eq!(harness.late_dropped() - before, late);
                     }
                     Step::Advance(by) => {
                         watermark += by;

@@ -100,6 +100,28 @@ impl<T: Record, K: Key, F: KeyedProcessFunction<K, T>> KeyedProcess<T, K, F> {
     }
 }
 
+/// The methods by which an operator with a user's `function` and its `timers` learns that time has passed.
+macro_rules! timer_methods {
+    () => {
+        fn on_watermark(&mut self, ctx: &mut Context<'_, '_, Self::Out>) -> OpResult<Progress> {
+            let function = &mut self.function;
+            fire_timers(ctx, self.timers, TimeDomain::EventTime, |timer, ctx| function.on_timer(timer, ctx))
+        }
+
+        fn next_processing_time(&self, states: &StateStore) -> Option<Timestamp> {
+            states.get(self.timers.processing).next_time()
+        }
+
+        fn on_processing_time(&mut self, ctx: &mut Context<'_, '_, Self::Out>) -> OpResult<Progress> {
+            let function = &mut self.function;
+            fire_timers(ctx, self.timers, TimeDomain::ProcessingTime, |timer, ctx| {
+                function.on_timer(timer, ctx)
+            })
+        }
+    };
+}
+pub(crate) use timer_methods;
+
 /// Pops due timers and calls `each` until all are done or the output is full.
 pub(crate) fn fire_timers<K: Key, Out: Record>(
     ctx: &mut Context<'_, '_, Rows<Out>>,
@@ -148,19 +170,7 @@ impl<T: Record, K: Key, F: KeyedProcessFunction<K, T>> Operator for KeyedProcess
         Ok(Progress::Done)
     }
 
-    fn on_watermark(&mut self, ctx: &mut Context<'_, '_, Rows<F::Out>>) -> OpResult<Progress> {
-        let function = &mut self.function;
-        fire_timers(ctx, self.timers, TimeDomain::EventTime, |timer, ctx| function.on_timer(timer, ctx))
-    }
-
-    fn next_processing_time(&self, states: &StateStore) -> Option<Timestamp> {
-        states.get(self.timers.processing).next_time()
-    }
-
-    fn on_processing_time(&mut self, ctx: &mut Context<'_, '_, Rows<F::Out>>) -> OpResult<Progress> {
-        let function = &mut self.function;
-        fire_timers(ctx, self.timers, TimeDomain::ProcessingTime, |timer, ctx| function.on_timer(timer, ctx))
-    }
+    timer_methods!();
 }
 
 #[cfg(test)]

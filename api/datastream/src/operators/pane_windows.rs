@@ -94,7 +94,7 @@ impl<T: Record, K: Key, W: WindowFold<T, K>, G: Trigger<T>> Operator for PaneWin
 
     fn resume(&mut self, ctx: &mut Context<'_, '_, Rows<W::Out>>) -> OpResult<Progress> {
         while let Some((record, event_time, key, hash)) = self.input.next() {
-            let Parts { states, out, sides, watermark, now, .. } = ctx.parts();
+            let Parts { states, out, sides, watermark, now, late_dropped, .. } = ctx.parts();
             let time = match (self.rules.windows.domain, &self.rules.windows.kind) {
                 (TimeDomain::ProcessingTime, _) => now,
                 (TimeDomain::EventTime, Kind::Global) => event_time.unwrap_or(MIN_TIMESTAMP),
@@ -107,10 +107,11 @@ impl<T: Record, K: Key, W: WindowFold<T, K>, G: Trigger<T>> Operator for PaneWin
                 None => table.get_or_insert_with(hash, key.clone(), Vec::new),
             };
             let clocks = Clocks { watermark, now };
-            if let Some(record) = self.rules.on_record(panes, (key, record, time), clocks, &mut out)?
-                && let Some(late) = &self.late
-            {
-                out.emit_side(late, record);
+            if let Some(record) = self.rules.on_record(panes, (key, record, time), clocks, &mut out)? {
+                match &self.late {
+                    Some(late) => out.emit_side(late, record),
+                    None => *late_dropped += 1,
+                }
             }
             if panes.is_empty() {
                 table.remove(hash, key);

@@ -214,6 +214,9 @@ impl<T: Record, K: Key, W: WindowFold<T, K>> Operator for SliceWindows<T, K, W> 
             // Times come first: they end the run before a record or key of the next is taken.
             let rows = run_times.iter().zip(records.by_ref()).zip(&mut keyed);
             if is_in_gap || is_late {
+                if is_late && self.late.is_none() {
+                    ctx.count_late_dropped(run as u64);
+                }
                 for ((time, record), _) in rows {
                     if let (Some(late), true) = (&self.late, is_late) {
                         ctx.emit_side(late, record, Some(*time));

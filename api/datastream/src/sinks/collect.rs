@@ -179,7 +179,7 @@ mod tests {
         assert!(collected.is_empty());
         let committables = bytes(first.committables.iter().map(|c| c.to_vec()).collect());
         committer.commit(committables.clone()).unwrap();
-        committer.recover(committables).unwrap();
+        committer.commit(committables).unwrap();
         harness.push([(3i64, 0)]);
         let lost = harness.snapshot();
         assert_eq!(lost.committables.len(), 1);

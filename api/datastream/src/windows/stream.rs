@@ -144,7 +144,8 @@ impl<T: Record, K: Key, G: Trigger<T>> WindowedStream<T, K, G> {
         self
     }
 
-    /// Sends records that come too late for all their windows to a side output. Without it they are dropped.
+    /// Sends records that come too late for all their windows to a side output. Without it they are dropped, and
+    /// the job's status counts them.
     pub fn side_output_late_data(mut self, tag: &OutputTag<T>) -> Self {
         self.late = Some(tag.clone());
         self

@@ -423,15 +423,15 @@ proptest! {
                         End::Outdated => outdated.extend(subtasks),
                     }
                     attempt += 1;
-                    let recover = || sink.committer().unwrap().recover(committables(&checkpoint.1)).unwrap();
+                    let publish = || sink.committer().unwrap().commit(committables(&checkpoint.1)).unwrap();
                     if !late {
-                        recover();
+                        publish();
                     }
                     position = checkpoint.0;
                     subtasks = start(parallelism, attempt, &checkpoint.1);
                     subtasks.iter_mut().for_each(|subtask| subtask.time(now));
                     if late {
-                        recover();
+                        publish();
                     }
                 }
             }

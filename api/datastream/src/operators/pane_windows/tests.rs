@@ -346,3 +346,18 @@ fn many_keys_fire_in_portions() {
     let sizes: Vec<_> = harness.elements().iter().map(size).collect();
     assert_eq!(sizes, [&[16; 16][..], &[0]].concat());
 }
+
+#[test]
+fn late_records_without_a_side_output_are_dropped_and_counted() {
+    let windows = TumblingEventTimeWindows::of(millis(10)).into_windows();
+    let (trigger, fold) = (Arc::new(DefaultTrigger::EventTime), Arc::new(sums()));
+    let mut harness = Harness::new(move || {
+        PaneWindows::new(keys(), Arc::clone(&fold), windows.clone(), Arc::clone(&trigger), 5, None)
+    });
+    harness.push([((1u8, 1i64), 0)]);
+    harness.watermark(14);
+    harness.push([((1u8, 2i64), 9), ((1, 3), 10), ((2, 4), 8)]);
+    assert_eq!(harness.late_dropped(), 2);
+    harness.end();
+    assert_eq!(harness.output(), [(1, TimeWindow::new(0, 10), 1), (1, TimeWindow::new(10, 20), 3)]);
+}

@@ -1,0 +1,150 @@
+//! Whatever crashes, results are those of an undisturbed run: nothing lost, nothing twice.
+//!
+//! Each job runs once undisturbed, then with crashes at random records in its first attempts, at random parallelism
+//! and settings. `HURTIG_TEST_SEEDS` says how often; a failure names its seed.
+
+mod bad_lines;
+mod examples;
+mod functions;
+mod operators;
+mod windows;
+
+use hurtig::prelude::*;
+use hurtig_tests::events::{Event, events};
+use hurtig_tests::faults::{Crashes, Seed, seeds};
+use hurtig_tests::{folders, jobs};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Events of a job, and how fast they come: a tenth of a second for all.
+const EVENTS: u64 = 12_000;
+const EVENTS_PER_SECOND: f64 = 120_000.0;
+
+/// Seeds each job runs with unless the environment says otherwise.
+const SEEDS: u64 = 12;
+
+/// The last operator before the sinks: knows whether it was restored.
+#[derive(Clone)]
+struct Witness {
+    restored: Arc<AtomicU64>,
+}
+
+impl ProcessFunction<String> for Witness {
+    type Out = String;
+
+    fn open(&mut self, ctx: &mut OpenContext<'_>) -> OpResult {
+        self.restored.fetch_add(u64::from(ctx.restored), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn process(&mut self, record: String, ctx: &mut ProcessContext<'_, String>) -> OpResult {
+        ctx.emit(record);
+        Ok(())
+    }
+}
+
+/// What a run came to.
+struct Outcome {
+    collected: Vec<String>,
+    written: Vec<String>,
+    restarts: u32,
+    restored: bool,
+}
+
+fn run(
+    build: impl Fn(&Environment) -> DataStream<String>,
+    config: &Config,
+    crashes: Option<Crashes>,
+) -> Outcome {
+    let out = tempfile::tempdir().expect("a folder");
+    let restored = Arc::new(AtomicU64::new(0));
+    let env = Environment::new();
+    let results = build(&env).process(Witness { restored: Arc::clone(&restored) }).uid("witness");
+    let collected = results.collect();
+    results.sink_to(FileSink::text(out.path())).uid("files");
+    let faults = crashes.map(|crashes| Arc::new(crashes) as _);
+    let status = jobs::run(jobs::execute(&env, config, faults)).expect("the job finishes");
+    let mut collected = collected.take();
+    collected.sort_unstable();
+    let unpublished = folders::unpublished_files(out.path());
+    assert!(unpublished.is_empty(), "not published after {} restarts: {unpublished:?}", status.restarts);
+    Outcome {
+        collected,
+        written: folders::sorted_lines(out.path()),
+        restarts: status.restarts,
+        restored: restored.load(Ordering::Relaxed) > 0,
+    }
+}
+
+/// Settings that results must not depend on.
+fn random_config(seed: &mut Seed, batch_size: Option<usize>) -> Config {
+    let interval = Duration::from_millis(3 + seed.below(15));
+    let mut config = jobs::config(1 + seed.below(3) as usize, Some(interval));
+    config.execution.chaining = seed.below(2) == 0;
+    config.execution.batch_size = batch_size.unwrap_or(1 + seed.below(300) as usize);
+    config.execution.flush_timeout = Duration::from_millis(seed.below(6));
+    config.exchange.credits = 1 + seed.below(8) as usize;
+    config.checkpoint.max_concurrent = 1 + seed.below(3) as usize;
+    config.checkpoint.retained = 1 + seed.below(2) as usize;
+    config
+}
+
+/// Runs a job that reads about `records` records, undisturbed and disturbed. Where results depend on the batches of
+/// the source their size is given.
+fn check(
+    records: u64,
+    batch_size: Option<usize>,
+    seeds: std::ops::Range<u64>,
+    build: impl Fn(&Environment) -> DataStream<String>,
+) {
+    let mut quiet = jobs::config(1, None);
+    quiet.execution.batch_size = batch_size.unwrap_or(quiet.execution.batch_size);
+    let expected = run(&build, &quiet, None);
+    assert!(!expected.collected.is_empty());
+    assert_eq!(expected.collected, expected.written);
+    let (mut restarted, mut restored) = (0, 0);
+    let count = seeds.end - seeds.start;
+    for number in seeds {
+        let mut seed = Seed::new(number);
+        let mut config = random_config(&mut seed, batch_size);
+        let on_disk = (seed.below(2) == 0).then(|| tempfile::tempdir().expect("a folder"));
+        config.checkpoint.dir = on_disk.as_ref().map(|dir| dir.path().to_path_buf());
+        let crashes = Crashes { seed: seed.next(), attempts: 1 + seed.below(4) as u32, within: records };
+        println!("seed {number}: crashes in {} attempts", crashes.attempts);
+        println!("{:?} {:?} {:?}", config.checkpoint, config.execution, config.parallelism);
+        let found = run(&build, &config, Some(crashes));
+        restarted += u64::from(found.restarts > 0);
+        restored += u64::from(found.restored);
+        let restarts = found.restarts;
+        for (way, found) in [("collected", &found.collected), ("written", &found.written)] {
+            if let Err(difference) = folders::compare(&expected.collected, found) {
+                panic!("seed {number}, {way} after {restarts} restarts: {difference}");
+            }
+        }
+    }
+    println!("{restarted} of {count} runs restarted, {restored} from a checkpoint");
+    assert!(count < SEEDS || restarted >= count / 3, "only {restarted} of {count} runs restarted");
+    assert!(count < SEEDS || restored > 0, "no run was restored from a checkpoint");
+}
+
+fn shown<T: Record + Debug>(stream: &DataStream<T>) -> DataStream<String> {
+    stream.map(|record| format!("{record:?}")).uid("shown")
+}
+
+/// A job on the made-up events.
+fn check_events<T: Record + Debug>(build: impl Fn(&DataStream<Event>) -> DataStream<T>) {
+    check(EVENTS / 2, None, seeds(SEEDS), |env| {
+        shown(&build(&events(env, "events", EVENTS, EVENTS_PER_SECOND)))
+    });
+}
+
+/// A job on two streams of made-up events.
+fn check_two<T: Record + Debug>(build: impl Fn(&DataStream<Event>, &DataStream<Event>) -> DataStream<T>) {
+    check(EVENTS / 4, None, seeds(SEEDS), |env| {
+        let left = events(env, "left", EVENTS / 2, EVENTS_PER_SECOND / 2.0);
+        let right = events(env, "right", EVENTS / 3, EVENTS_PER_SECOND / 3.0);
+        shown(&build(&left, &right))
+    });
+}
