@@ -3,8 +3,8 @@
 //! `cargo bench -p hurtig-dataflow --bench wire` prints millions of rows a second, the best of many rounds.
 
 use hurtig_dataflow::wire::columns::{Columns, decode_rows};
-use hurtig_dataflow::wire::{BatchCodec, Limits, RowsCodec};
-use hurtig_dataflow::{Batch, Record, Rows};
+use hurtig_dataflow::wire::{Limits, RowsCodec};
+use hurtig_dataflow::{Record, Rows};
 use serde::{Deserialize, Serialize};
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -71,9 +71,4 @@ impl Kind {
             _ => None,
         }
     }
-
-    /// Whether there is a second run of bytes besides lengths.
-    pub(super) fn has_heap(self) -> bool {
-        matches!(self, Kind::Text | Kind::Bytes)
-    }
 }

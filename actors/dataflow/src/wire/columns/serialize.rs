@@ -57,8 +57,8 @@ impl<'a> ser::Serializer for Cell<'a> {
     }
 
     fn collect_str<T: ?Sized + fmt::Display>(self, value: &T) -> Result<(), Refusal> {
-        self.columns.settle(self.at, Kind::Text, 0)?;
-        let heap = &mut self.columns.columns[self.at].heap;
+        let below = self.columns.settle(self.at, Kind::Text, 1)?;
+        let heap = &mut self.columns.columns[below].data;
         let before = heap.len();
         write!(Utf8(heap), "{value}").map_err(|_| Refusal::Failed)?;
         let length = heap.len() - before;

@@ -36,21 +36,19 @@ impl serde::ser::Error for Refusal {
     }
 }
 
-/// One position of the type.
+/// One position of the type. Fills a cache line: what each value needs lies together.
+#[repr(align(64))]
 pub(super) struct Column {
-    pub(super) kind: Kind,
-    depth: u8,
-    /// The field it is, where it is one.
-    name: Option<&'static str>,
-    /// Index of the first column below.
-    pub(super) first: usize,
-    /// Number of columns below, but those of variants.
-    pub(super) arity: usize,
     /// Values, lengths or tags.
     pub(super) data: Vec<u8>,
-    /// Text of strings and byte strings.
-    pub(super) heap: Vec<u8>,
-    variants: Vec<Variant>,
+    /// The field it is, where it is one.
+    name: Option<&'static str>,
+    /// Index of the first column below; of a string, that of its text; of an enum, its place among the enums.
+    first: u32,
+    /// Number of columns below, but those of variants.
+    arity: u32,
+    kind: Kind,
+    depth: u8,
 }
 
 /// A variant seen of an enum.
@@ -67,27 +65,20 @@ struct Variant {
 pub struct Columns {
     /// The root is the first. Those below a column follow each other.
     pub(super) columns: Vec<Column>,
+    /// Variants seen of each enum.
+    enums: Vec<Vec<Variant>>,
     grown: bool,
 }
 
 impl Default for Columns {
     fn default() -> Self {
-        Columns { columns: vec![Column::unseen(0)], grown: false }
+        Columns { columns: vec![Column::unseen(0)], enums: Vec::new(), grown: false }
     }
 }
 
 impl Column {
     fn unseen(depth: u8) -> Self {
-        Column {
-            kind: Kind::Unseen,
-            depth,
-            name: None,
-            first: 0,
-            arity: 0,
-            data: Vec::new(),
-            heap: Vec::new(),
-            variants: Vec::new(),
-        }
+        Column { data: Vec::new(), name: None, first: 0, arity: 0, kind: Kind::Unseen, depth }
     }
 }
 
@@ -100,7 +91,6 @@ impl Columns {
     pub fn gather<T: Serialize>(&mut self, rows: &[T]) -> Result<bool, Refusal> {
         for column in &mut self.columns {
             column.data.clear();
-            column.heap.clear();
         }
         self.grown = false;
         for row in rows {
@@ -111,28 +101,27 @@ impl Columns {
 
     /// Appends the columns gathered to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let bytes: usize = self.columns.iter().map(|column| column.data.len() + column.heap.len() + 16).sum();
+        let bytes: usize = self.columns.iter().map(|column| column.data.len() + 16).sum();
         out.reserve(bytes);
         self.write_column(0, out);
     }
 
     fn write_column(&self, at: usize, out: &mut Vec<u8>) {
         let column = &self.columns[at];
+        let (first, arity) = (column.first as usize, column.arity as usize);
         out.push(column.kind as u8);
         write_bytes(&column.data, out);
-        if column.kind.has_heap() {
-            write_bytes(&column.heap, out);
-        }
         match column.kind {
-            Kind::Option | Kind::Seq => self.write_column(column.first, out),
-            Kind::Map => (0..2).for_each(|below| self.write_column(column.first + below, out)),
+            Kind::Text | Kind::Bytes => write_bytes(&self.columns[first].data, out),
+            Kind::Option | Kind::Seq | Kind::Map => self.write_fields(first, arity, false, out),
             Kind::Tuple | Kind::Struct => {
-                write_number(column.arity, out);
-                self.write_fields(column.first, column.arity, column.kind == Kind::Struct, out);
+                write_number(arity, out);
+                self.write_fields(first, arity, column.kind == Kind::Struct, out);
             }
             Kind::Enum => {
-                write_number(column.variants.len(), out);
-                for variant in &column.variants {
+                let variants = &self.enums[first];
+                write_number(variants.len(), out);
+                for variant in variants {
                     write_bytes(variant.name.as_bytes(), out);
                     out.push(variant.kind as u8);
                     write_number(variant.arity, out);
@@ -160,7 +149,9 @@ impl Columns {
         kind: Kind,
         bytes: [u8; N],
     ) -> Result<(), Refusal> {
-        self.settle(at, kind, 0)?;
+        if self.columns[at].kind != kind {
+            self.shape(at, kind, 0)?;
+        }
         self.columns[at].data.extend_from_slice(&bytes);
         Ok(())
     }
@@ -168,10 +159,9 @@ impl Columns {
     /// Appends a string or byte string.
     #[inline]
     pub(super) fn heap(&mut self, at: usize, kind: Kind, bytes: &[u8]) -> Result<(), Refusal> {
-        self.settle(at, kind, 0)?;
-        let column = &mut self.columns[at];
-        push_length(bytes.len(), &mut column.data)?;
-        column.heap.extend_from_slice(bytes);
+        let text = self.settle(at, kind, 1)?;
+        push_length(bytes.len(), &mut self.columns[at].data)?;
+        self.columns[text].data.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -185,7 +175,10 @@ impl Columns {
     #[inline(always)]
     pub(super) fn settle(&mut self, at: usize, kind: Kind, arity: usize) -> Result<usize, Refusal> {
         let column = &self.columns[at];
-        if column.kind == kind && column.arity == arity { Ok(column.first) } else { self.shape(at, kind, arity) }
+        if column.kind == kind && column.arity as usize == arity {
+            return Ok(column.first as usize);
+        }
+        self.shape(at, kind, arity)
     }
 
     #[cold]
@@ -193,9 +186,14 @@ impl Columns {
         if self.columns[at].kind != Kind::Unseen {
             return Err(Refusal::Varies);
         }
-        let first = self.below(at, arity)?;
+        let mut first = self.below(at, arity)?;
+        if kind == Kind::Enum {
+            first = self.enums.len();
+            self.enums.push(Vec::new());
+        }
         let column = &mut self.columns[at];
-        (column.kind, column.first, column.arity) = (kind, first, arity);
+        // Both are below the number of columns allowed.
+        (column.kind, column.first, column.arity) = (kind, first as u32, arity as u32);
         Ok(first)
     }
 
@@ -233,20 +231,20 @@ impl Columns {
         kind: VariantKind,
         arity: usize,
     ) -> Result<usize, Refusal> {
-        self.settle(at, Kind::Enum, 0)?;
-        let column = &mut self.columns[at];
+        let place = self.settle(at, Kind::Enum, 0)?;
+        let variants = &self.enums[place];
         // Most enums show their variants in few rows; the tag is the place among those seen.
-        let seen = match column.variants.get(index as usize) {
+        let seen = match variants.get(index as usize) {
             Some(variant) if variant.index == index => Some(index as usize),
-            _ => column.variants.iter().position(|variant| variant.index == index),
+            _ => variants.iter().position(|variant| variant.index == index),
         };
         let Some(tag) = seen else { return self.new_variant(at, index, name, kind, arity) };
-        let variant = column.variants[tag];
+        let variant = variants[tag];
         let same_name = std::ptr::eq(variant.name, name) || variant.name == name;
         if !same_name || variant.kind != kind || variant.arity != arity {
             return Err(Refusal::Varies);
         }
-        push_length(tag, &mut column.data)?;
+        self.length(at, tag)?;
         Ok(variant.first)
     }
 
@@ -260,12 +258,13 @@ impl Columns {
         arity: usize,
     ) -> Result<usize, Refusal> {
         let first = self.below(at, arity)?;
-        let column = &mut self.columns[at];
-        if column.variants.len() == MAX_COLUMNS {
+        let place = self.columns[at].first as usize;
+        let tag = self.enums[place].len();
+        if tag == MAX_COLUMNS {
             return Err(Refusal::TooLarge);
         }
-        push_length(column.variants.len(), &mut column.data)?;
-        column.variants.push(Variant { index, name, kind, first, arity });
+        self.enums[place].push(Variant { index, name, kind, first, arity });
+        self.length(at, tag)?;
         Ok(first)
     }
 }
