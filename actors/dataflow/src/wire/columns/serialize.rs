@@ -1,26 +1,26 @@
 //! The serde serializer that puts each value of a row into its column.
 
 use super::kind::{Kind, VariantKind};
-use super::write::{Columns, Refusal};
+use super::write::{Column, Growth, Refusal, push_length};
 use serde::ser::{self, Serialize};
 use std::fmt::{self, Write as _};
 
 /// Where one value goes.
-pub(super) struct Cell<'a> {
-    pub(super) columns: &'a mut Columns,
-    pub(super) at: usize,
+pub(super) struct Slot<'a> {
+    pub(super) column: &'a mut Column,
+    pub(super) growth: &'a Growth,
 }
 
 macro_rules! fixed {
     ($($method:ident $type:ty => $kind:ident),* $(,)?) => {
         $(#[inline(always)]
         fn $method(self, value: $type) -> Result<(), Refusal> {
-            self.columns.fixed(self.at, Kind::$kind, value.to_le_bytes())
+            self.column.fixed(Kind::$kind, value.to_le_bytes(), self.growth)
         })*
     };
 }
 
-impl<'a> ser::Serializer for Cell<'a> {
+impl<'a> ser::Serializer for Slot<'a> {
     type Ok = ();
     type Error = Refusal;
     type SerializeSeq = Items<'a>;
@@ -43,49 +43,48 @@ impl<'a> ser::Serializer for Cell<'a> {
 
     #[inline]
     fn serialize_bool(self, value: bool) -> Result<(), Refusal> {
-        self.columns.fixed(self.at, Kind::Bool, [u8::from(value)])
+        self.column.fixed(Kind::Bool, [u8::from(value)], self.growth)
     }
 
     #[inline]
     fn serialize_char(self, value: char) -> Result<(), Refusal> {
-        self.columns.fixed(self.at, Kind::Char, u32::from(value).to_le_bytes())
+        self.column.fixed(Kind::Char, u32::from(value).to_le_bytes(), self.growth)
     }
 
     #[inline]
     fn serialize_str(self, value: &str) -> Result<(), Refusal> {
-        self.columns.heap(self.at, Kind::Text, value.as_bytes())
+        self.column.heap(Kind::Text, value.as_bytes(), self.growth)
     }
 
     fn collect_str<T: ?Sized + fmt::Display>(self, value: &T) -> Result<(), Refusal> {
-        let below = self.columns.settle(self.at, Kind::Text, 1)?;
-        let heap = &mut self.columns.columns[below].data;
-        let before = heap.len();
-        write!(Utf8(heap), "{value}").map_err(|_| Refusal::Failed)?;
-        let length = heap.len() - before;
-        self.columns.length(self.at, length)
+        let text = self.column.text(Kind::Text, self.growth)?;
+        let before = text.len();
+        write!(Utf8(text), "{value}").map_err(|_| Refusal::Failed)?;
+        let length = text.len() - before;
+        self.column.length(length)
     }
 
     #[inline]
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Refusal> {
-        self.columns.heap(self.at, Kind::Bytes, value)
+        self.column.heap(Kind::Bytes, value, self.growth)
     }
 
     #[inline]
     fn serialize_none(self) -> Result<(), Refusal> {
-        self.columns.settle(self.at, Kind::Option, 1)?;
-        self.columns.length(self.at, 0)
+        self.column.settle(Kind::Option, 1, self.growth)?.0.push(0);
+        Ok(())
     }
 
     #[inline]
     fn serialize_some<T: ?Sized + Serialize>(self, value: &T) -> Result<(), Refusal> {
-        let below = self.columns.settle(self.at, Kind::Option, 1)?;
-        self.columns.length(self.at, 1)?;
-        value.serialize(Cell { columns: self.columns, at: below })
+        let (present, below) = self.column.settle(Kind::Option, 1, self.growth)?;
+        present.push(1);
+        value.serialize(only(below, self.growth)?)
     }
 
     #[inline]
     fn serialize_unit(self) -> Result<(), Refusal> {
-        self.columns.fixed(self.at, Kind::Unit, [0])
+        self.column.fixed(Kind::Unit, [0], self.growth)
     }
 
     #[inline]
@@ -95,7 +94,7 @@ impl<'a> ser::Serializer for Cell<'a> {
 
     #[inline]
     fn serialize_unit_variant(self, _: &'static str, index: u32, name: &'static str) -> Result<(), Refusal> {
-        self.columns.variant(self.at, index, name, VariantKind::Unit, 0)?;
+        self.column.variant(index, name, VariantKind::Unit, 0, self.growth)?;
         Ok(())
     }
 
@@ -116,14 +115,15 @@ impl<'a> ser::Serializer for Cell<'a> {
         name: &'static str,
         value: &T,
     ) -> Result<(), Refusal> {
-        let below = self.columns.variant(self.at, index, name, VariantKind::Newtype, 1)?;
-        value.serialize(Cell { columns: self.columns, at: below })
+        let below = self.column.variant(index, name, VariantKind::Newtype, 1, self.growth)?;
+        value.serialize(only(below, self.growth)?)
     }
 
     #[inline]
     fn serialize_seq(self, _: Option<usize>) -> Result<Items<'a>, Refusal> {
-        let below = self.columns.settle(self.at, Kind::Seq, 1)?;
-        Ok(Items { columns: self.columns, at: self.at, below, count: 0 })
+        let (lengths, below) = self.column.settle(Kind::Seq, 1, self.growth)?;
+        let Slot { column, growth } = only(below, self.growth)?;
+        Ok(Items { lengths, column, growth, count: 0 })
     }
 
     #[inline]
@@ -144,8 +144,8 @@ impl<'a> ser::Serializer for Cell<'a> {
         name: &'static str,
         arity: usize,
     ) -> Result<Fields<'a>, Refusal> {
-        let next = self.columns.variant(self.at, index, name, VariantKind::Tuple, arity)?;
-        Ok(Fields { columns: self.columns, next, end: next + arity })
+        let below = self.column.variant(index, name, VariantKind::Tuple, arity, self.growth)?;
+        Ok(Fields { left: below.iter_mut(), growth: self.growth })
     }
 
     #[inline]
@@ -154,8 +154,8 @@ impl<'a> ser::Serializer for Cell<'a> {
         if length.is_none() {
             return Err(Refusal::Varies);
         }
-        let below = self.columns.settle(self.at, Kind::Map, 2)?;
-        Ok(Entries { columns: self.columns, at: self.at, below, count: 0 })
+        let (lengths, below) = self.column.settle(Kind::Map, 2, self.growth)?;
+        Ok(Entries { lengths, below, growth: self.growth, count: 0 })
     }
 
     #[inline]
@@ -171,16 +171,25 @@ impl<'a> ser::Serializer for Cell<'a> {
         name: &'static str,
         arity: usize,
     ) -> Result<Fields<'a>, Refusal> {
-        let next = self.columns.variant(self.at, index, name, VariantKind::Struct, arity)?;
-        Ok(Fields { columns: self.columns, next, end: next + arity })
+        let below = self.column.variant(index, name, VariantKind::Struct, arity, self.growth)?;
+        Ok(Fields { left: below.iter_mut(), growth: self.growth })
+    }
+}
+
+/// The single column below another.
+#[inline(always)]
+fn only<'a>(below: &'a mut [Column], growth: &'a Growth) -> Result<Slot<'a>, Refusal> {
+    match below {
+        [column] => Ok(Slot { column, growth }),
+        _ => Err(Refusal::Failed),
     }
 }
 
 /// Elements of a sequence.
 pub(super) struct Items<'a> {
-    columns: &'a mut Columns,
-    at: usize,
-    below: usize,
+    lengths: &'a mut Vec<u8>,
+    column: &'a mut Column,
+    growth: &'a Growth,
     count: usize,
 }
 
@@ -191,20 +200,20 @@ impl ser::SerializeSeq for Items<'_> {
     #[inline]
     fn serialize_element<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<(), Refusal> {
         self.count += 1;
-        value.serialize(Cell { columns: self.columns, at: self.below })
+        value.serialize(Slot { column: self.column, growth: self.growth })
     }
 
     #[inline]
     fn end(self) -> Result<(), Refusal> {
-        self.columns.length(self.at, self.count)
+        push_length(self.count, self.lengths)
     }
 }
 
 /// Entries of a map.
 pub(super) struct Entries<'a> {
-    columns: &'a mut Columns,
-    at: usize,
-    below: usize,
+    lengths: &'a mut Vec<u8>,
+    below: &'a mut [Column],
+    growth: &'a Growth,
     /// Keys and values written.
     count: usize,
 }
@@ -216,7 +225,7 @@ impl Entries<'_> {
             return Err(Refusal::Failed);
         }
         self.count += 1;
-        value.serialize(Cell { columns: self.columns, at: self.below + part })
+        value.serialize(Slot { column: &mut self.below[part], growth: self.growth })
     }
 }
 
@@ -239,48 +248,42 @@ impl ser::SerializeMap for Entries<'_> {
         if self.count % 2 != 0 {
             return Err(Refusal::Failed);
         }
-        self.columns.length(self.at, self.count / 2)
+        push_length(self.count / 2, self.lengths)
     }
 }
 
 /// Fields of a struct, tuple or variant.
 pub(super) struct Fields<'a> {
-    columns: &'a mut Columns,
-    next: usize,
-    end: usize,
+    left: std::slice::IterMut<'a, Column>,
+    growth: &'a Growth,
 }
 
 impl<'a> Fields<'a> {
-    #[inline]
-    fn new(cell: Cell<'a>, kind: Kind, arity: usize) -> Result<Self, Refusal> {
-        let next = cell.columns.settle(cell.at, kind, arity)?;
+    #[inline(always)]
+    fn new(slot: Slot<'a>, kind: Kind, arity: usize) -> Result<Self, Refusal> {
+        let (alone, below) = slot.column.settle(kind, arity, slot.growth)?;
         if arity == 0 {
-            cell.columns.length(cell.at, 0)?;
+            alone.push(0);
         }
-        Ok(Fields { columns: cell.columns, next, end: next + arity })
+        Ok(Fields { left: below.iter_mut(), growth: slot.growth })
     }
 
     #[inline(always)]
     fn put<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<(), Refusal> {
-        let at = self.next;
-        if at == self.end {
-            return Err(Refusal::Failed);
-        }
-        self.next += 1;
-        value.serialize(Cell { columns: self.columns, at })
+        let Some(column) = self.left.next() else { return Err(Refusal::Failed) };
+        value.serialize(Slot { column, growth: self.growth })
     }
 
     #[inline(always)]
     fn named<T: ?Sized + Serialize>(&mut self, name: &'static str, value: &T) -> Result<(), Refusal> {
-        if self.next < self.end {
-            self.columns.field(self.next, name)?;
-        }
-        self.put(value)
+        let Some(column) = self.left.next() else { return Err(Refusal::Failed) };
+        column.field(name)?;
+        value.serialize(Slot { column, growth: self.growth })
     }
 
     #[inline(always)]
     fn finish(self) -> Result<(), Refusal> {
-        if self.next == self.end { Ok(()) } else { Err(Refusal::Failed) }
+        if self.left.len() == 0 { Ok(()) } else { Err(Refusal::Failed) }
     }
 }
 

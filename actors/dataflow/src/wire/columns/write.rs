@@ -1,9 +1,10 @@
 //! Gathering columns from rows, and writing them out.
 
 use super::kind::{Kind, VariantKind};
-use super::serialize::Cell;
+use super::serialize::Slot;
 use super::{MAX_COLUMNS, MAX_DEPTH};
 use serde::Serialize;
+use std::cell::Cell;
 use std::fmt;
 
 /// Why rows cannot be written as columns.
@@ -36,49 +37,40 @@ impl serde::ser::Error for Refusal {
     }
 }
 
-/// One position of the type. Fills a cache line: what each value needs lies together.
+/// One position of the type, or one variant of an enum. Fills a cache line.
 #[repr(align(64))]
 pub(super) struct Column {
-    /// Values, lengths or tags.
-    pub(super) data: Vec<u8>,
-    /// The field it is, where it is one.
-    name: Option<&'static str>,
-    /// Index of the first column below; of a string, that of its text; of an enum, its place among the enums.
-    first: u32,
-    /// Number of columns below, but those of variants.
-    arity: u32,
+    /// Values, lengths or tags; the text of a string, in the column below it.
+    data: Vec<u8>,
+    /// Positions below; of an enum, the variants seen, whose place here is their tag.
+    below: Box<[Column]>,
+    /// The field or variant it is, where it is one.
+    name: &'static str,
+    /// Of a variant: its number in the type.
+    index: u32,
     kind: Kind,
+    variant: VariantKind,
     depth: u8,
 }
 
-/// A variant seen of an enum.
-#[derive(Clone, Copy)]
-struct Variant {
-    index: u32,
-    name: &'static str,
-    kind: VariantKind,
-    first: usize,
-    arity: usize,
+/// What all columns of a type have in common; changes only when a position shows for the first time.
+pub(super) struct Growth {
+    columns: Cell<usize>,
+    grown: Cell<bool>,
 }
 
 /// Columns of a type, kept from batch to batch: the shape stays, so that most rows find their columns ready.
 pub struct Columns {
-    /// The root is the first. Those below a column follow each other.
-    pub(super) columns: Vec<Column>,
-    /// Variants seen of each enum.
-    enums: Vec<Vec<Variant>>,
-    grown: bool,
+    root: Column,
+    growth: Growth,
 }
 
 impl Default for Columns {
     fn default() -> Self {
-        Columns { columns: vec![Column::unseen(0)], enums: Vec::new(), grown: false }
-    }
-}
-
-impl Column {
-    fn unseen(depth: u8) -> Self {
-        Column { data: Vec::new(), name: None, first: 0, arity: 0, kind: Kind::Unseen, depth }
+        Columns {
+            root: Column::unseen(0),
+            growth: Growth { columns: Cell::new(1), grown: Cell::new(false) },
+        }
     }
 }
 
@@ -89,55 +81,73 @@ impl Columns {
     /// # Errors
     /// See [`Refusal`].
     pub fn gather<T: Serialize>(&mut self, rows: &[T]) -> Result<bool, Refusal> {
-        for column in &mut self.columns {
-            column.data.clear();
-        }
-        self.grown = false;
+        self.root.clear();
+        self.growth.grown.set(false);
         for row in rows {
-            row.serialize(Cell { columns: self, at: 0 })?;
+            row.serialize(Slot { column: &mut self.root, growth: &self.growth })?;
         }
-        Ok(self.grown)
+        Ok(self.growth.grown.get())
     }
 
     /// Appends the columns gathered to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let bytes: usize = self.columns.iter().map(|column| column.data.len() + 16).sum();
-        out.reserve(bytes);
-        self.write_column(0, out);
+        out.reserve(self.root.bytes());
+        self.root.write(out);
+    }
+}
+
+impl Column {
+    fn unseen(depth: u8) -> Self {
+        Column {
+            data: Vec::new(),
+            below: Box::default(),
+            name: "",
+            index: 0,
+            kind: Kind::Unseen,
+            variant: VariantKind::Unit,
+            depth,
+        }
     }
 
-    fn write_column(&self, at: usize, out: &mut Vec<u8>) {
-        let column = &self.columns[at];
-        let (first, arity) = (column.first as usize, column.arity as usize);
-        out.push(column.kind as u8);
-        write_bytes(&column.data, out);
-        match column.kind {
-            Kind::Text | Kind::Bytes => write_bytes(&self.columns[first].data, out),
-            Kind::Option | Kind::Seq | Kind::Map => self.write_fields(first, arity, false, out),
+    fn clear(&mut self) {
+        self.data.clear();
+        self.below.iter_mut().for_each(Column::clear);
+    }
+
+    /// About as many bytes as it takes.
+    fn bytes(&self) -> usize {
+        16 + self.name.len() + self.data.len() + self.below.iter().map(Column::bytes).sum::<usize>()
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(self.kind as u8);
+        write_bytes(&self.data, out);
+        match self.kind {
+            Kind::Text | Kind::Bytes => self.below.iter().for_each(|text| write_bytes(&text.data, out)),
+            Kind::Option | Kind::Seq | Kind::Map => self.write_below(false, out),
             Kind::Tuple | Kind::Struct => {
-                write_number(arity, out);
-                self.write_fields(first, arity, column.kind == Kind::Struct, out);
+                write_number(self.below.len(), out);
+                self.write_below(self.kind == Kind::Struct, out);
             }
             Kind::Enum => {
-                let variants = &self.enums[first];
-                write_number(variants.len(), out);
-                for variant in variants {
+                write_number(self.below.len(), out);
+                for variant in &self.below {
                     write_bytes(variant.name.as_bytes(), out);
-                    out.push(variant.kind as u8);
-                    write_number(variant.arity, out);
-                    self.write_fields(variant.first, variant.arity, variant.kind == VariantKind::Struct, out);
+                    out.push(variant.variant as u8);
+                    write_number(variant.below.len(), out);
+                    variant.write_below(variant.variant == VariantKind::Struct, out);
                 }
             }
             _ => {}
         }
     }
 
-    fn write_fields(&self, first: usize, arity: usize, named: bool, out: &mut Vec<u8>) {
-        for at in first..first + arity {
+    fn write_below(&self, named: bool, out: &mut Vec<u8>) {
+        for column in &self.below {
             if named {
-                write_bytes(self.columns[at].name.unwrap_or_default().as_bytes(), out);
+                write_bytes(column.name.as_bytes(), out);
             }
-            self.write_column(at, out);
+            column.write(out);
         }
     }
 
@@ -145,133 +155,146 @@ impl Columns {
     #[inline(always)]
     pub(super) fn fixed<const N: usize>(
         &mut self,
-        at: usize,
         kind: Kind,
         bytes: [u8; N],
+        growth: &Growth,
     ) -> Result<(), Refusal> {
-        if self.columns[at].kind != kind {
-            self.shape(at, kind, 0)?;
+        if self.kind != kind {
+            self.shape(kind, 0, growth)?;
         }
-        self.columns[at].data.extend_from_slice(&bytes);
+        self.data.extend_from_slice(&bytes);
         Ok(())
     }
 
     /// Appends a string or byte string.
     #[inline]
-    pub(super) fn heap(&mut self, at: usize, kind: Kind, bytes: &[u8]) -> Result<(), Refusal> {
-        let text = self.settle(at, kind, 1)?;
-        push_length(bytes.len(), &mut self.columns[at].data)?;
-        self.columns[text].data.extend_from_slice(bytes);
+    pub(super) fn heap(&mut self, kind: Kind, bytes: &[u8], growth: &Growth) -> Result<(), Refusal> {
+        self.length(bytes.len())?;
+        self.text(kind, growth)?.extend_from_slice(bytes);
         Ok(())
     }
 
-    /// Appends a length or tag.
+    /// The bytes of all strings.
     #[inline]
-    pub(super) fn length(&mut self, at: usize, length: usize) -> Result<(), Refusal> {
-        push_length(length, &mut self.columns[at].data)
+    pub(super) fn text(&mut self, kind: Kind, growth: &Growth) -> Result<&mut Vec<u8>, Refusal> {
+        let (_, below) = self.settle(kind, 1, growth)?;
+        match below {
+            [text] => Ok(&mut text.data),
+            _ => Err(Refusal::Failed),
+        }
     }
 
-    /// Makes sure that a column is of a kind with so many columns below, and returns the first of them.
+    /// Appends a length or tag.
     #[inline(always)]
-    pub(super) fn settle(&mut self, at: usize, kind: Kind, arity: usize) -> Result<usize, Refusal> {
-        let column = &self.columns[at];
-        if column.kind == kind && column.arity as usize == arity {
-            return Ok(column.first as usize);
+    pub(super) fn length(&mut self, length: usize) -> Result<(), Refusal> {
+        push_length(length, &mut self.data)
+    }
+
+    /// Makes sure that a column is of a kind with so many columns below, and returns its values and those columns.
+    #[inline(always)]
+    pub(super) fn settle(
+        &mut self,
+        kind: Kind,
+        arity: usize,
+        growth: &Growth,
+    ) -> Result<(&mut Vec<u8>, &mut [Column]), Refusal> {
+        if self.kind != kind || self.below.len() != arity {
+            self.shape(kind, arity, growth)?;
         }
-        self.shape(at, kind, arity)
+        Ok((&mut self.data, &mut self.below))
     }
 
     #[cold]
-    fn shape(&mut self, at: usize, kind: Kind, arity: usize) -> Result<usize, Refusal> {
-        if self.columns[at].kind != Kind::Unseen {
+    fn shape(&mut self, kind: Kind, arity: usize, growth: &Growth) -> Result<(), Refusal> {
+        if self.kind != Kind::Unseen {
             return Err(Refusal::Varies);
         }
-        let mut first = self.below(at, arity)?;
-        if kind == Kind::Enum {
-            first = self.enums.len();
-            self.enums.push(Vec::new());
-        }
-        let column = &mut self.columns[at];
-        // Both are below the number of columns allowed.
-        (column.kind, column.first, column.arity) = (kind, first as u32, arity as u32);
-        Ok(first)
+        self.grow(arity, growth)?;
+        self.kind = kind;
+        Ok(())
     }
 
-    /// Adds columns below one.
-    fn below(&mut self, at: usize, arity: usize) -> Result<usize, Refusal> {
-        let (first, depth) = (self.columns.len(), self.columns[at].depth + 1);
-        if arity > MAX_COLUMNS - first || usize::from(depth) > MAX_DEPTH {
+    /// Adds columns below.
+    fn grow(&mut self, count: usize, growth: &Growth) -> Result<(), Refusal> {
+        let (all, depth) = (growth.columns.get(), self.depth + 1);
+        if count > MAX_COLUMNS - all || usize::from(depth) > MAX_DEPTH {
             return Err(Refusal::TooLarge);
         }
-        self.columns.extend((0..arity).map(|_| Column::unseen(depth)));
-        self.grown = true;
-        Ok(first)
+        growth.columns.set(all + count);
+        growth.grown.set(true);
+        let below = std::mem::take(&mut self.below).into_iter();
+        self.below = below.chain((0..count).map(|_| Column::unseen(depth))).collect();
+        Ok(())
     }
 
     /// Makes sure that a column is the named field.
     #[inline(always)]
-    pub(super) fn field(&mut self, at: usize, name: &'static str) -> Result<(), Refusal> {
-        match self.columns[at].name {
-            Some(known) if std::ptr::eq(known, name) || known == name => Ok(()),
-            None => {
-                self.columns[at].name = Some(name);
-                Ok(())
-            }
-            Some(_) => Err(Refusal::Varies),
-        }
+    pub(super) fn field(&mut self, name: &'static str) -> Result<(), Refusal> {
+        if std::ptr::eq(self.name, name) { Ok(()) } else { self.name_field(name) }
     }
 
-    /// Appends an enum's tag, and returns the first column of the variant.
+    #[cold]
+    fn name_field(&mut self, name: &'static str) -> Result<(), Refusal> {
+        if self.kind != Kind::Unseen && self.name != name {
+            return Err(Refusal::Varies);
+        }
+        self.name = name;
+        Ok(())
+    }
+
+    /// Appends an enum's tag, and returns the columns of the variant.
     #[inline]
     pub(super) fn variant(
         &mut self,
-        at: usize,
         index: u32,
         name: &'static str,
         kind: VariantKind,
         arity: usize,
-    ) -> Result<usize, Refusal> {
-        let place = self.settle(at, Kind::Enum, 0)?;
-        let variants = &self.enums[place];
-        // Most enums show their variants in few rows; the tag is the place among those seen.
-        let seen = match variants.get(index as usize) {
-            Some(variant) if variant.index == index => Some(index as usize),
-            _ => variants.iter().position(|variant| variant.index == index),
+        growth: &Growth,
+    ) -> Result<&mut [Column], Refusal> {
+        // Most enums show their variants in few rows.
+        let tag = match self.below.get(index as usize) {
+            Some(seen) if seen.index == index => index as usize,
+            _ => match self.below.iter().position(|seen| seen.index == index) {
+                Some(tag) if self.kind == Kind::Enum => tag,
+                _ => self.new_variant(index, name, kind, arity, growth)?,
+            },
         };
-        let Some(tag) = seen else { return self.new_variant(at, index, name, kind, arity) };
-        let variant = variants[tag];
+        self.length(tag)?;
+        let is_enum = self.kind == Kind::Enum;
+        let variant = &mut self.below[tag];
         let same_name = std::ptr::eq(variant.name, name) || variant.name == name;
-        if !same_name || variant.kind != kind || variant.arity != arity {
-            return Err(Refusal::Varies);
+        if is_enum && same_name && variant.variant == kind && variant.below.len() == arity {
+            Ok(&mut variant.below)
+        } else {
+            Err(Refusal::Varies)
         }
-        self.length(at, tag)?;
-        Ok(variant.first)
     }
 
     #[cold]
     fn new_variant(
         &mut self,
-        at: usize,
         index: u32,
         name: &'static str,
         kind: VariantKind,
         arity: usize,
+        growth: &Growth,
     ) -> Result<usize, Refusal> {
-        let first = self.below(at, arity)?;
-        let place = self.columns[at].first as usize;
-        let tag = self.enums[place].len();
-        if tag == MAX_COLUMNS {
-            return Err(Refusal::TooLarge);
+        match self.kind {
+            Kind::Enum => self.grow(1, growth)?,
+            _ => self.shape(Kind::Enum, 1, growth)?,
         }
-        self.enums[place].push(Variant { index, name, kind, first, arity });
-        self.length(at, tag)?;
-        Ok(first)
+        let tag = self.below.len() - 1;
+        let variant = &mut self.below[tag];
+        (variant.index, variant.name, variant.variant) = (index, name, kind);
+        variant.grow(arity, growth)?;
+        Ok(tag)
     }
 }
 
 /// A byte for lengths below 255, else that byte and four more.
 #[inline(always)]
-fn push_length(length: usize, out: &mut Vec<u8>) -> Result<(), Refusal> {
+pub(super) fn push_length(length: usize, out: &mut Vec<u8>) -> Result<(), Refusal> {
     if length < 255 {
         out.push(length as u8);
         return Ok(());
