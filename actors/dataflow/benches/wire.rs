@@ -49,7 +49,9 @@ fn nested(n: u64) -> Nested {
 }
 
 fn main() {
-    println!("rows of a batch, then millions of rows a second: columns, MessagePack, ratio; bytes a row of each");
+    println!(
+        "rows of a batch, then millions of rows a second: columns, MessagePack, ratio; bytes a row of each"
+    );
     for count in [100, 1024, 8192] {
         compare("fixed {u64 i64 f64}", count, |n| Fixed { id: n, at: n as i64, amount: n as f64 });
         compare("text {u64 i64 String(16) f64}", count, |n| Named {

@@ -73,7 +73,8 @@ impl<T: Record> BatchEncoder for FrameEncoder<T> {
             return Err(EncodeError::Times { rows: records.len(), times: times.len() });
         }
         let too_many = EncodeError::TooManyRows { rows: records.len(), limit: self.limits.rows };
-        let Some(count) = u32::try_from(records.len()).ok().filter(|_| records.len() <= self.limits.rows) else {
+        let Some(count) = u32::try_from(records.len()).ok().filter(|_| records.len() <= self.limits.rows)
+        else {
             return Err(too_many);
         };
         let start = out.len();

@@ -16,9 +16,6 @@ mod read;
 mod serialize;
 mod write;
 
-#[cfg(test)]
-mod tests;
-
 pub use write::{Columns, Refusal};
 
 use crate::wire::error::DecodeError;

@@ -28,6 +28,14 @@ pub enum EncodeError {
         #[source]
         source: DecodeError,
     },
+    /// A value nested deeper than the other end accepts.
+    #[error("a record of type {type_name} is nested deeper than {limit} levels: make it flat, for instance a list with indices")]
+    TooDeep {
+        /// The record's Rust type.
+        type_name: &'static str,
+        /// The most the other end accepts.
+        limit: usize,
+    },
     /// More rows than the other end accepts.
     #[error("a batch of {rows} records is above the limit of {limit}: split it")]
     TooManyRows {

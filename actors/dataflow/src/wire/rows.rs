@@ -84,8 +84,9 @@ impl<T: Serialize + DeserializeOwned> RowsEncoder<T> {
         opaque::encode_rows(rows, out)?;
         if !self.proven && !rows.is_empty() {
             let bytes = &out[start..];
-            opaque::decode_rows::<T>(rows.len(), bytes, bytes).map_err(|source| {
-                EncodeError::Unreadable { type_name: std::any::type_name::<T>(), source }
+            opaque::decode_rows::<T>(rows.len(), bytes, bytes).map_err(|source| EncodeError::Unreadable {
+                type_name: std::any::type_name::<T>(),
+                source,
             })?;
             self.proven = true;
         }

@@ -202,7 +202,8 @@ impl<'de> de::Deserializer<'de> for Cell<'_, 'de> {
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.reader.columns[self.at].kind {
             Kind::Option => self.option(visitor),
-            _ => visitor.visit_some(self),
+            // Not as a value that is there: a type that is an option of itself would ask for ever.
+            _ => self.any(visitor),
         }
     }
 
@@ -435,11 +436,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'_, 'de> {
     }
 
     #[inline]
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        names: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value> {
+    fn struct_variant<V: Visitor<'de>>(self, names: &'static [&'static str], visitor: V) -> Result<V::Value> {
         let (first, arity) = self.of_kind(VariantKind::Struct)?;
         if self.reader.variant_fields_are(self.at, self.tag, names) {
             return fields(self.reader, self.at, first, arity, visitor);

@@ -216,8 +216,9 @@ impl<'de> Reader<'de> {
     }
 
     fn utf8(&self, bytes: &'de [u8]) -> Result<&'de str, DecodeError> {
-        str::from_utf8(bytes)
-            .map_err(|error| self.error_at(Reason::NotUtf8, bytes.get(error.valid_up_to()..).unwrap_or(bytes)))
+        str::from_utf8(bytes).map_err(|error| {
+            self.error_at(Reason::NotUtf8, bytes.get(error.valid_up_to()..).unwrap_or(bytes))
+        })
     }
 
     /// Takes a value of fixed width.

@@ -67,10 +67,7 @@ pub struct Columns {
 
 impl Default for Columns {
     fn default() -> Self {
-        Columns {
-            root: Column::unseen(0),
-            growth: Growth { columns: Cell::new(1), grown: Cell::new(false) },
-        }
+        Columns { root: Column::unseen(0), growth: Growth { columns: Cell::new(1), grown: Cell::new(false) } }
     }
 }
 
