@@ -7,6 +7,7 @@ use crate::operator::DynOperator;
 use crate::partition::{Partitioning, Pattern};
 use crate::sink::Committer;
 use crate::source::SourceFactory;
+use crate::wire::BatchCodec;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub struct StreamEdge {
     pub partitioning: Partitioning,
     /// Whether the user asked for this partitioning, so that chaining must not take it away.
     pub explicit: bool,
+    /// Batches as bytes, for channels that leave the process.
+    pub codec: Arc<dyn BatchCodec>,
 }
 
 /// One operation of a program.
@@ -158,6 +161,8 @@ pub struct JobEdge {
     pub port: usize,
     /// How records cross.
     pub partitioning: Partitioning,
+    /// Batches as bytes, for channels that leave the process.
+    pub codec: Arc<dyn BatchCodec>,
 }
 
 /// What is run: vertices and edges.
@@ -294,7 +299,13 @@ impl StreamGraph {
                         partitioning.pattern = Pattern::Rebalance;
                     }
                     let edge = edges.len();
-                    edges.push(JobEdge { from, to, port: input.port, partitioning });
+                    edges.push(JobEdge {
+                        from,
+                        to,
+                        port: input.port,
+                        partitioning,
+                        codec: Arc::clone(&input.codec),
+                    });
                     vertices[from].outputs.push(edge);
                     vertices[to].inputs.push(edge);
                     Target::Edge(vertices[from].outputs.len() - 1)

@@ -33,6 +33,7 @@ pub mod source;
 pub mod state;
 pub mod time;
 pub mod watermark;
+pub mod wire;
 
 pub use batch::{AnyBatch, Batch, Record, Rows};
 pub use element::{Barrier, Element};

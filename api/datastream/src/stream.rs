@@ -8,6 +8,7 @@ use hurtig_dataflow::graph::{
 use hurtig_dataflow::operator::{Operator, OutputTag, TwoInputOperator, erase, erase_two};
 use hurtig_dataflow::partition::Partitioning;
 use hurtig_dataflow::sink::{Sink, SinkOperator};
+use hurtig_dataflow::wire::RowsCodec;
 use hurtig_dataflow::{Key, Record, Rows};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -243,6 +244,7 @@ impl<T: Record> DataStream<T> {
             port,
             partitioning: upstream.partitioning.clone().unwrap_or_else(Partitioning::forward::<T>),
             explicit: upstream.partitioning.is_some(),
+            codec: RowsCodec::<T>::shared(),
         })
     }
 
