@@ -46,7 +46,11 @@ pub async fn start(
     faults: Option<Arc<dyn FaultInjector>>,
 ) -> Result<Job, RunError> {
     let config = hurtig::configured(env, config);
-    let cluster = Cluster::start(&config).await?;
+    // Several TaskManagers are as good as several processes: their workers exchange records over links.
+    let cluster = match config.taskmanager.count {
+        1 => Cluster::start(&config).await?,
+        _ => Cluster::start_linked(&config).await?,
+    };
     let client = cluster.submit_with_faults("test", &env.graph(), &config, faults).await?;
     Ok(Job { cluster, client })
 }

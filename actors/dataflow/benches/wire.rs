@@ -41,11 +41,11 @@ struct Nested {
 
 fn nested(n: u64) -> Nested {
     let event = match n % 3 {
-        0 => Event::Opened { user: n as u32, page: (n % 2 == 0).then_some(7) },
+        0 => Event::Opened { user: n as u32, page: n.is_multiple_of(2).then_some(7) },
         1 => Event::Paid(n, 1.5),
         _ => Event::Closed,
     };
-    Nested { key: (n as u32, 3), event, tags: (0..(n % 4) as u16).collect(), known: n % 5 == 0 }
+    Nested { key: (n as u32, 3), event, tags: (0..(n % 4) as u16).collect(), known: n.is_multiple_of(5) }
 }
 
 fn main() {

@@ -16,6 +16,9 @@
 //!   types and so are compiled where operators are; files and stores see bytes per key group only.
 //! * 2026-11: a key is hashed by walking it with serde into a frozen hash function instead of by
 //!   [`std::hash::Hash`], whose output the standard library may change: a savepoint outlives a compiler.
+//! * 2026-11: rows travel as columns gathered through serde, with names, not as MessagePack: 1.4 to 1.8 times the rows
+//!   a second written, 1.3 to 2.1 times read. Columns being written are a tree of boxed slices: indices into one list
+//!   cost up to two thirds more time. Variants are read by name, not number: the two traits may count them differently.
 
 pub mod batch;
 pub mod chain;

@@ -12,6 +12,7 @@
 //! # Invariants
 //! * Reading never panics, whatever the bytes, and allocates no more than the bytes can hold times the size of the
 //!   type. A frame is read to its last byte or refused.
+//! * Depth is bounded by the shape in columns, and checked on the bytes in MessagePack, before a type sees them.
 //! * What an encoder of this module writes, a decoder with the same limits reads.
 
 pub mod batch;

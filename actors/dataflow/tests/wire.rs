@@ -1,5 +1,7 @@
 //! Batches and elements come back from bytes as they were, whatever the type, and no bytes harm a reader.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not marked as tests")]
+
 #[path = "wire/any_bytes.rs"]
 mod any_bytes;
 #[path = "wire/elements.rs"]

@@ -7,6 +7,7 @@ use crate::fault::FaultInjector;
 use crate::jobmanager::{JobManager, JobManagerMessage, Submission};
 use crate::report::JobStatus;
 use crate::resource::{InProcessProvider, ResourceManager, ResourceManagerMessage, WorkerProvider};
+use crate::worker::memory::MemoryNetwork;
 use hurtig_dataflow::error::Error as GraphError;
 use hurtig_dataflow::graph::{GraphDefaults, JobGraph, StreamGraph};
 use hurtig_dataflow::ids::JobId;
@@ -48,7 +49,13 @@ struct RootState {
     job_manager: ActorRef<JobManagerMessage>,
 }
 
-type RootArguments = (Clock, u64, Box<dyn WorkerProvider>, oneshot::Sender<ActorRef<JobManagerMessage>>);
+type RootArguments = (
+    Clock,
+    u64,
+    Box<dyn WorkerProvider>,
+    Option<MemoryNetwork>,
+    oneshot::Sender<ActorRef<JobManagerMessage>>,
+);
 
 impl Actor for Root {
     type Msg = RootMessage;
@@ -58,9 +65,9 @@ impl Actor for Root {
     async fn pre_start(
         &self,
         myself: ActorRef<RootMessage>,
-        (clock, seed, provider, reply): RootArguments,
+        (clock, seed, provider, network, reply): RootArguments,
     ) -> Result<RootState, ActorProcessingErr> {
-        let arguments = (provider, SLOT_TIMEOUT);
+        let arguments = (provider, SLOT_TIMEOUT, seed.rotate_left(32), network);
         let (resource_manager, _): (ActorRef<ResourceManagerMessage>, _) =
             Actor::spawn_linked(None, ResourceManager, arguments, myself.get_cell()).await?;
         let arguments = (resource_manager, clock, seed);
@@ -98,11 +105,23 @@ impl Cluster {
     /// # Errors
     /// Its actors cannot be started.
     pub async fn start(config: &Config) -> Result<Self, RunError> {
+        Self::start_with(config, None).await
+    }
+
+    /// Starts a cluster whose workers exchange records over links, encoded, as workers in different processes do.
+    ///
+    /// # Errors
+    /// Its actors cannot be started.
+    pub async fn start_linked(config: &Config) -> Result<Self, RunError> {
+        Self::start_with(config, Some(MemoryNetwork::default())).await
+    }
+
+    async fn start_with(config: &Config, network: Option<MemoryNetwork>) -> Result<Self, RunError> {
         let provider =
             InProcessProvider { task_managers: config.taskmanager.count, slots: config.taskmanager.slots };
         let (reply, answer) = oneshot::channel();
         let clock = Clock::new();
-        let arguments: RootArguments = (clock, random_seed(), Box::new(provider), reply);
+        let arguments: RootArguments = (clock, random_seed(), Box::new(provider), network, reply);
         let (root, _) = Actor::spawn(None, Root, arguments)
             .await
             .map_err(|error| RunError::Cluster(error.to_string()))?;

@@ -11,6 +11,8 @@ pub struct InputChannel {
     pub from: SubtaskId,
     /// Which of the sender's output channels this is.
     pub output: usize,
+    /// The edge of the job graph.
+    pub edge: usize,
     /// Input of the receiver's first operator.
     pub port: usize,
 }
@@ -22,6 +24,8 @@ pub struct OutputChannel {
     pub to: SubtaskId,
     /// Which of the receiver's input channels this is.
     pub channel: usize,
+    /// The edge of the job graph.
+    pub edge: usize,
 }
 
 /// Channels of one subtask.
@@ -51,7 +55,7 @@ impl ExecutionGraph {
             }
         }
         for (vertex, description) in graph.vertices.iter().enumerate() {
-            for edge in description.outputs.iter().map(|edge| &graph.edges[*edge]) {
+            for (at, edge) in description.outputs.iter().map(|edge| (*edge, &graph.edges[*edge])) {
                 let count = graph.vertices[edge.to].parallelism;
                 for index in 0..description.parallelism {
                     let from = SubtaskId { vertex, index };
@@ -61,15 +65,27 @@ impl ExecutionGraph {
                         let to = SubtaskId { vertex: edge.to, index: target };
                         let output = wiring.get(&from).map_or(0, |wiring| wiring.outputs.len());
                         let receiver = wiring.entry(to).or_default();
-                        receiver.inputs.push(InputChannel { from, output, port: edge.port });
+                        receiver.inputs.push(InputChannel { from, output, edge: at, port: edge.port });
                         let channel = receiver.inputs.len() - 1;
-                        wiring.entry(from).or_default().outputs.push(OutputChannel { to, channel });
+                        wiring.entry(from).or_default().outputs.push(OutputChannel { to, channel, edge: at });
                     }
                     wiring.entry(from).or_default().edges.push(channels);
                 }
             }
         }
         ExecutionGraph { wiring }
+    }
+
+    /// The number, unique within the job, of each subtask's first input channel; the others follow. Every process of
+    /// the job counts alike.
+    pub fn first_channels(&self) -> BTreeMap<SubtaskId, u32> {
+        let mut next = 0;
+        let first = |(id, wiring): (&SubtaskId, &Wiring)| {
+            let first = next;
+            next += wiring.inputs.len() as u32;
+            (*id, first)
+        };
+        self.wiring.iter().map(first).collect()
     }
 
     /// All subtasks.

@@ -20,9 +20,11 @@ use crate::failure::Failure;
 use crate::fault::FaultInjector;
 use crate::report::{CheckpointReport, JobStatus, SubtaskReport};
 use crate::resource::{ResourceManagerMessage, SlotGrant};
-use crate::subtask::{Deployment, SubtaskMessage, SubtaskSettings};
+use crate::subtask::neighbours::SubtaskRef;
+use crate::subtask::{Deployment, SubtaskSettings};
 use crate::tasks::Tasks;
 use crate::worker::WorkerMessage;
+use crate::worker::links::{Placement, WorkerId};
 use committer::{CommitterMessage, SinkCommitter};
 use coordinator::{Coordinator, CoordinatorMessage, SavepointReply};
 use enumerator::{Enumerator, EnumeratorMessage};
@@ -107,7 +109,7 @@ pub enum JobMasterMessage {
         /// Their attempt.
         attempt: Attempt,
         /// The subtasks, or why they could not be made.
-        result: Result<Vec<(SubtaskId, ActorRef<SubtaskMessage>)>, Failure>,
+        result: Result<Vec<(SubtaskId, SubtaskRef)>, Failure>,
     },
     /// From a subtask.
     Subtask {
@@ -130,6 +132,15 @@ pub enum JobMasterMessage {
     Stopped {
         /// The attempt.
         attempt: Attempt,
+        /// The Worker; `None` is the coordinator.
+        worker: Option<WorkerId>,
+    },
+    /// From what stands for a Worker of another process: it is gone, and with it its subtasks.
+    WorkerLost {
+        /// The Worker.
+        worker: WorkerId,
+        /// Why.
+        reason: String,
     },
     /// From the coordinator.
     Checkpoint {
@@ -186,14 +197,24 @@ pub struct State {
     tasks: Tasks,
     coordinator: ActorRef<CoordinatorMessage>,
     committers: HashMap<String, ActorRef<CommitterMessage>>,
-    workers: Vec<(ActorRef<WorkerMessage>, Vec<SubtaskId>)>,
+    workers: BTreeMap<WorkerId, HiredWorker>,
+    /// Whether a Worker was lost since slots were granted.
+    lost_worker: bool,
     undeployed: usize,
-    unstopped: usize,
-    subtasks: BTreeMap<SubtaskId, ActorRef<SubtaskMessage>>,
+    /// Who has not said yet that the attempt's subtasks are gone.
+    unstopped: BTreeSet<Option<WorkerId>>,
+    subtasks: BTreeMap<SubtaskId, SubtaskRef>,
     enumerators: BTreeMap<usize, ActorRef<EnumeratorMessage>>,
     restored_sources: HashMap<String, Vec<u8>>,
     running: BTreeSet<SubtaskId>,
     completed: Vec<Arc<CheckpointMetadata>>,
+}
+
+/// A Worker with the subtasks it runs.
+struct HiredWorker {
+    actor: ActorRef<WorkerMessage>,
+    address: Option<String>,
+    subtasks: Vec<SubtaskId>,
 }
 
 impl Actor for JobMaster {
@@ -238,9 +259,10 @@ impl Actor for JobMaster {
             tasks: Tasks::default(),
             coordinator,
             committers,
-            workers: Vec::new(),
+            workers: BTreeMap::new(),
+            lost_worker: false,
             undeployed: 0,
-            unstopped: 0,
+            unstopped: BTreeSet::new(),
             subtasks: BTreeMap::new(),
             enumerators: BTreeMap::new(),
             restored_sources: HashMap::new(),
@@ -273,7 +295,10 @@ impl Actor for JobMaster {
             JobMasterMessage::SubtaskFailed { attempt, failure } if attempt == now => {
                 state.fail(&myself, failure)
             }
-            JobMasterMessage::Stopped { attempt } if attempt == now => state.on_stopped(&myself),
+            JobMasterMessage::Stopped { attempt, worker } if attempt == now => {
+                state.on_stopped(&myself, worker);
+            }
+            JobMasterMessage::WorkerLost { worker, reason } => state.on_worker_lost(&myself, worker, &reason),
             JobMasterMessage::Checkpoint { attempt, event } if attempt == now => {
                 state.on_checkpoint(&myself, event);
             }
@@ -336,25 +361,48 @@ impl State {
     }
 
     fn on_slots(&mut self, myself: &ActorRef<JobMasterMessage>, grants: Vec<SlotGrant>) {
-        let workers: Vec<_> =
-            grants.iter().flat_map(|grant| std::iter::repeat_n(&grant.worker, grant.slots)).collect();
-        let mut by_worker: Vec<(ActorRef<WorkerMessage>, Vec<SubtaskId>)> =
-            grants.iter().map(|grant| (grant.worker.clone(), Vec::new())).collect();
+        let slots: Vec<WorkerId> =
+            grants.iter().flat_map(|grant| std::iter::repeat_n(grant.worker, grant.slots)).collect();
+        let hire = |grant: SlotGrant| {
+            let hired = HiredWorker { actor: grant.actor?, address: grant.address, subtasks: Vec::new() };
+            Some((grant.worker, hired))
+        };
+        self.workers = grants.into_iter().filter_map(hire).collect();
         for (subtask, slot) in assign_slots(&self.args.graph) {
-            let id = workers[slot].get_id();
-            if let Some((_, subtasks)) = by_worker.iter_mut().find(|(worker, _)| worker.get_id() == id) {
-                subtasks.push(subtask);
+            if let Some(worker) = slots.get(slot).and_then(|worker| self.workers.get_mut(worker)) {
+                worker.subtasks.push(subtask);
             }
         }
-        by_worker.retain(|(_, subtasks)| !subtasks.is_empty());
-        self.workers = by_worker;
+        self.workers.retain(|_, worker| !worker.subtasks.is_empty());
+        self.lost_worker = false;
         if self.lifecycle.may_start(self.lifecycle.attempt()) {
             self.start(myself);
         }
     }
 
+    /// What ran on the Worker is gone for good: nothing more is waited for from it, and the next attempt gets new slots.
+    fn on_worker_lost(&mut self, myself: &ActorRef<JobMasterMessage>, worker: WorkerId, reason: &str) {
+        if self.workers.remove(&worker).is_none() {
+            return;
+        }
+        self.lost_worker = true;
+        self.fail(myself, Failure::of(&format!("worker {worker}"), reason));
+        self.on_stopped(myself, Some(worker));
+    }
+
+    /// Asks for slots, once the subtasks of a former attempt are gone.
+    fn request_slots(&mut self, myself: &ActorRef<JobMasterMessage>) {
+        let (job, slots) = (self.args.job, self.args.graph.slots());
+        let resource_manager = &self.args.resource_manager;
+        let _ = resource_manager.cast(ResourceManagerMessage::Release { job });
+        let _ = resource_manager.cast(ResourceManagerMessage::Request { job, slots, master: myself.clone() });
+    }
+
     /// Begins an attempt: first finds out what it starts from.
     fn start(&mut self, myself: &ActorRef<JobMasterMessage>) {
+        if self.lost_worker {
+            return self.request_slots(myself);
+        }
         let (myself, attempt) = (myself.clone(), self.lifecycle.attempt());
         let candidates = self.completed.clone();
         let (store, config, graph) =
@@ -392,8 +440,10 @@ impl State {
         self.subtasks.clear();
         self.args.status.send_modify(|status| status.subtasks.clear());
         self.undeployed = self.workers.len();
-        for (worker, subtasks) in &self.workers {
-            let deployments = subtasks
+        let restored_from = restored.metadata.as_ref().map(|metadata| metadata.location.clone());
+        for worker in self.workers.values() {
+            let deployments = worker
+                .subtasks
                 .iter()
                 .map(|id| Deployment {
                     id: *id,
@@ -409,9 +459,10 @@ impl State {
                     faults: self.args.faults.clone(),
                 })
                 .collect();
-            let _ = worker.cast(WorkerMessage::Deploy {
+            let _ = worker.actor.cast(WorkerMessage::Deploy {
                 attempt: self.lifecycle.attempt(),
                 deployments,
+                restored_from: restored_from.clone(),
                 master: myself.clone(),
             });
         }
@@ -420,7 +471,7 @@ impl State {
     async fn on_deployed(
         &mut self,
         myself: &ActorRef<JobMasterMessage>,
-        result: Result<Vec<(SubtaskId, ActorRef<SubtaskMessage>)>, Failure>,
+        result: Result<Vec<(SubtaskId, SubtaskRef)>, Failure>,
     ) -> Result<(), ActorProcessingErr> {
         match result {
             Ok(subtasks) => self.subtasks.extend(subtasks),
@@ -439,13 +490,29 @@ impl State {
         }
         // Before any of them can end.
         self.begin_checkpoints();
-        for (worker, _) in &self.workers {
-            let _ = worker.cast(WorkerMessage::Start {
+        let direct = |(id, subtask): (&SubtaskId, &SubtaskRef)| match subtask {
+            SubtaskRef::Here(actor) => Some((*id, actor.clone())),
+            SubtaskRef::At { .. } => None,
+        };
+        let direct = Arc::new(self.subtasks.iter().filter_map(direct).collect());
+        let placement = Arc::new(self.placement());
+        for worker in self.workers.values() {
+            let _ = worker.actor.cast(WorkerMessage::Start {
                 attempt: self.lifecycle.attempt(),
-                peers: Arc::new(self.subtasks.clone()),
+                direct: Arc::clone(&direct),
+                placement: Arc::clone(&placement),
             });
         }
         Ok(())
+    }
+
+    fn placement(&self) -> Placement {
+        let mut placement = Placement::default();
+        for (id, worker) in &self.workers {
+            placement.subtasks.extend(worker.subtasks.iter().map(|subtask| (*subtask, *id)));
+            placement.workers.extend(worker.address.clone().map(|address| (*id, address)));
+        }
+        placement
     }
 
     async fn start_enumerators(
@@ -579,19 +646,18 @@ impl State {
 
     fn stop_attempt(&mut self, myself: &ActorRef<JobMasterMessage>) {
         let attempt = self.lifecycle.attempt();
-        self.unstopped = self.workers.len() + 1;
+        self.unstopped = self.workers.keys().map(|worker| Some(*worker)).chain([None]).collect();
         let _ = self.coordinator.cast(CoordinatorMessage::Suspend { attempt });
         for enumerator in std::mem::take(&mut self.enumerators).into_values() {
             enumerator.stop(None);
         }
-        for (worker, _) in &self.workers {
-            let _ = worker.cast(WorkerMessage::Stop { attempt, master: myself.clone() });
+        for worker in self.workers.values() {
+            let _ = worker.actor.cast(WorkerMessage::Stop { attempt, master: myself.clone() });
         }
     }
 
-    fn on_stopped(&mut self, myself: &ActorRef<JobMasterMessage>) {
-        self.unstopped = self.unstopped.saturating_sub(1);
-        if self.unstopped > 0 {
+    fn on_stopped(&mut self, myself: &ActorRef<JobMasterMessage>, worker: Option<WorkerId>) {
+        if !self.unstopped.remove(&worker) || !self.unstopped.is_empty() {
             return;
         }
         let failed = self.lifecycle.attempt();

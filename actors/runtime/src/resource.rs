@@ -6,16 +6,23 @@
 use crate::master::JobMasterMessage;
 use crate::taskmanager::{TaskManager, TaskManagerMessage};
 use crate::worker::WorkerMessage;
+use crate::worker::links::WorkerId;
+use crate::worker::memory::MemoryNetwork;
 use hurtig_dataflow::ids::JobId;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// Slots of one TaskManager for one job.
 #[derive(Clone)]
 pub struct SlotGrant {
-    /// Runs the job's subtasks there.
-    pub worker: ActorRef<WorkerMessage>,
+    /// The Worker that runs the job's subtasks there.
+    pub worker: WorkerId,
+    /// The Worker, or what stands for it; `None` where it is a process that reports to the job's master by itself.
+    pub actor: Option<ActorRef<WorkerMessage>>,
+    /// Where it accepts the connections of other Workers, if it is a process.
+    pub address: Option<String>,
     /// Number of slots.
     pub slots: usize,
 }
@@ -45,7 +52,11 @@ pub enum ResourceManagerMessage {
         /// The job.
         job: JobId,
         /// The Worker.
-        worker: ActorRef<WorkerMessage>,
+        worker: WorkerId,
+        /// Its actor, if it is in this process.
+        actor: Option<ActorRef<WorkerMessage>>,
+        /// Where it accepts the connections of other Workers, if only by links can it be reached.
+        address: Option<String>,
     },
     /// From a JobMaster: its job has ended.
     Release {
@@ -111,11 +122,19 @@ struct Waiting {
 
 struct Launching {
     master: ActorRef<JobMasterMessage>,
-    grants: Vec<(ActorId, Option<ActorRef<WorkerMessage>>, usize)>,
+    grants: Vec<Launch>,
+}
+
+struct Launch {
+    task_manager: ActorId,
+    is_done: bool,
+    grant: SlotGrant,
 }
 
 /// State of the ResourceManager.
 pub struct State {
+    random: SmallRng,
+    network: Option<MemoryNetwork>,
     provider: Box<dyn WorkerProvider>,
     slot_timeout: Duration,
     task_managers: Vec<Registered>,
@@ -127,14 +146,16 @@ pub struct State {
 impl Actor for ResourceManager {
     type Msg = ResourceManagerMessage;
     type State = State;
-    type Arguments = (Box<dyn WorkerProvider>, Duration);
+    type Arguments = (Box<dyn WorkerProvider>, Duration, u64, Option<MemoryNetwork>);
 
     async fn pre_start(
         &self,
         _: ActorRef<ResourceManagerMessage>,
-        (provider, slot_timeout): Self::Arguments,
+        (provider, slot_timeout, seed, network): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
         Ok(State {
+            random: SmallRng::seed_from_u64(seed),
+            network,
             provider,
             slot_timeout,
             task_managers: Vec::new(),
@@ -159,8 +180,8 @@ impl Actor for ResourceManager {
                 state.waiting.push_back(Waiting { job, slots, master });
                 drop(myself.send_after(state.slot_timeout, move || ResourceManagerMessage::GiveUp { job }));
             }
-            ResourceManagerMessage::Launched { task_manager, job, worker } => {
-                state.on_launched(task_manager, job, worker);
+            ResourceManagerMessage::Launched { task_manager, job, worker, actor, address } => {
+                state.on_launched(task_manager, job, SlotGrant { worker, actor, address, slots: 0 });
             }
             ResourceManagerMessage::Release { job } => state.release(job),
             ResourceManagerMessage::GiveUp { job } => state.give_up(job),
@@ -170,7 +191,7 @@ impl Actor for ResourceManager {
             let registered = state.task_managers.len();
             for slots in state.provider.provide(missing, registered) {
                 state.starting += 1;
-                let arguments = (myself.clone(), slots);
+                let arguments = (myself.clone(), slots, state.network.clone());
                 Actor::spawn_linked(None, TaskManager, arguments, myself.get_cell()).await?;
             }
             if state.starting == 0 && registered > 0 {
@@ -227,27 +248,28 @@ impl State {
             }
             left -= taken;
             registered.used.insert(job, taken);
-            grants.push((registered.actor.get_id(), None, taken));
-            let _ = registered.actor.cast(TaskManagerMessage::Launch { job });
+            let worker = WorkerId(self.random.random());
+            let grant = SlotGrant { worker, actor: None, address: None, slots: taken };
+            grants.push(Launch { task_manager: registered.actor.get_id(), is_done: false, grant });
+            let _ = registered.actor.cast(TaskManagerMessage::Launch { job, worker });
         }
         self.launching.insert(job, Launching { master, grants });
     }
 
-    fn on_launched(&mut self, task_manager: ActorId, job: JobId, worker: ActorRef<WorkerMessage>) {
+    fn on_launched(&mut self, task_manager: ActorId, job: JobId, launched: SlotGrant) {
         let Some(launching) = self.launching.get_mut(&job) else { return };
-        for (id, slot, _) in &mut launching.grants {
-            if *id == task_manager {
-                *slot = Some(worker.clone());
+        for launch in &mut launching.grants {
+            if launch.task_manager == task_manager && launch.grant.worker == launched.worker {
+                launch.is_done = true;
+                launch.grant = SlotGrant { slots: launch.grant.slots, ..launched.clone() };
             }
         }
-        if launching.grants.iter().any(|(_, worker, _)| worker.is_none()) {
+        if launching.grants.iter().any(|launch| !launch.is_done) {
             return;
         }
         if let Some(Launching { master, grants }) = self.launching.remove(&job) {
-            let grant = |(_, worker, slots): (ActorId, Option<ActorRef<WorkerMessage>>, usize)| {
-                worker.map(|worker| SlotGrant { worker, slots })
-            };
-            let _ = master.cast(JobMasterMessage::Slots(Ok(grants.into_iter().filter_map(grant).collect())));
+            let grants = grants.into_iter().map(|launch| launch.grant).collect();
+            let _ = master.cast(JobMasterMessage::Slots(Ok(grants)));
         }
     }
 

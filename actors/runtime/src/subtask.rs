@@ -5,17 +5,20 @@
 //! next attempt starts from the last completed checkpoint.
 
 pub mod inputs;
+pub mod neighbours;
 pub mod outputs;
 
 use crate::clock::Clock;
+use crate::execution::InputChannel;
 use crate::failure::{Failure, catch_panic};
 use crate::fault::FaultInjector;
 use crate::master::{JobMasterMessage, SubtaskEvent};
 use crate::report::SubtaskReport;
 use crate::tasks::Tasks;
+use bytes::Bytes;
 use hurtig_dataflow::chain::{Chain, OperatorError};
 use hurtig_dataflow::element::{Barrier, Element};
-use hurtig_dataflow::error::{describe, is_fatal};
+use hurtig_dataflow::error::{BoxError, describe, is_fatal};
 use hurtig_dataflow::graph::JobGraph;
 use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
 use hurtig_dataflow::key::KeyGroupRange;
@@ -25,8 +28,10 @@ use hurtig_dataflow::snapshot::{OperatorSnapshot, SubtaskSnapshot};
 use hurtig_dataflow::source::{AnyAssignment, Assignment, SourceStatus};
 use hurtig_dataflow::state::StateStore;
 use hurtig_dataflow::time::Timestamp;
+use hurtig_dataflow::wire::{BatchCodec, element};
 use hurtig_state::{CheckpointStore, SnapshotDir, SubtaskMetadata};
 use inputs::Inputs;
+use neighbours::{LIMITS, Receiver, Sender};
 use outputs::Outputs;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::sync::Arc;
@@ -46,9 +51,9 @@ pub enum SubtaskMessage {
     /// output channel.
     Start {
         /// Senders, by input channel.
-        senders: Vec<ActorRef<SubtaskMessage>>,
+        senders: Vec<Sender>,
         /// Receivers, by output channel.
-        receivers: Vec<ActorRef<SubtaskMessage>>,
+        receivers: Vec<Receiver>,
     },
     /// From a sender: an element on an input channel.
     In {
@@ -56,6 +61,13 @@ pub enum SubtaskMessage {
         channel: usize,
         /// What it carries.
         element: Element,
+    },
+    /// From a link: an element on an input channel, as it came.
+    Encoded {
+        /// The input channel.
+        channel: usize,
+        /// The element.
+        bytes: Bytes,
     },
     /// From a receiver: it allows more batches on an output channel.
     Credit {
@@ -121,6 +133,10 @@ pub struct Deployment {
     pub faults: Option<Arc<dyn FaultInjector>>,
 }
 
+fn exchange_error(source: impl Into<BoxError>) -> OperatorError {
+    OperatorError { operator: "exchange".into(), source: source.into() }
+}
+
 /// Where a checkpoint's parts go.
 pub fn snapshot_dir(barrier: &Barrier) -> SnapshotDir {
     match &barrier.savepoint {
@@ -146,10 +162,11 @@ pub struct Running {
     chain: Chain,
     inputs: Inputs,
     outputs: Outputs,
-    input_channels: Vec<crate::execution::InputChannel>,
-    output_channels: Vec<crate::execution::OutputChannel>,
-    senders: Vec<ActorRef<SubtaskMessage>>,
-    receivers: Vec<ActorRef<SubtaskMessage>>,
+    input_channels: Vec<InputChannel>,
+    /// How batches come in from links, by input channel.
+    codecs: Vec<Arc<dyn BatchCodec>>,
+    senders: Vec<Sender>,
+    receivers: Vec<Receiver>,
     is_restored: bool,
     phase: Phase,
     asked_for_splits: bool,
@@ -271,8 +288,8 @@ impl Running {
             chain,
             inputs,
             outputs,
+            codecs: wiring.inputs.iter().map(|input| Arc::clone(&graph.edges[input.edge].codec)).collect(),
             input_channels: wiring.inputs,
-            output_channels: wiring.outputs,
             senders: Vec::new(),
             receivers: Vec::new(),
             is_restored,
@@ -307,6 +324,7 @@ impl Running {
     ) -> Result<(), OperatorError> {
         match message {
             SubtaskMessage::In { channel, element } => self.inputs.push(channel, element),
+            SubtaskMessage::Encoded { channel, bytes } => self.on_encoded(channel, &bytes)?,
             SubtaskMessage::Credit { output, count } => self.outputs.add_credit(output, count),
             SubtaskMessage::Tick => self.ticking = false,
             SubtaskMessage::Wake => self.chain.wake(),
@@ -322,6 +340,16 @@ impl Running {
             SubtaskMessage::Completed(checkpoint) => self.prepared.retain(|(id, _)| *id > checkpoint),
         }
         self.pump(myself)
+    }
+
+    /// What a link brings is counted against the credit that was given: a faulty peer must not fill this memory.
+    fn on_encoded(&mut self, channel: usize, bytes: &[u8]) -> Result<(), OperatorError> {
+        let element = element::decode(bytes, &*self.codecs[channel], LIMITS).map_err(exchange_error)?;
+        if matches!(element, Element::Batch(_)) && !self.inputs.has_room(channel) {
+            return Err(exchange_error("a batch came over a link without credit"));
+        }
+        self.inputs.push(channel, element);
+        Ok(())
     }
 
     fn on_assigned(&mut self, assignment: AnyAssignment) -> Result<(), OperatorError> {
@@ -375,7 +403,7 @@ impl Running {
         let mut steps = 0;
         let (mut more, mut wake_at) = (false, None);
         loop {
-            self.send_pending();
+            self.send_pending()?;
             if self.outputs.is_blocked() {
                 break;
             }
@@ -396,8 +424,7 @@ impl Running {
             if let Some((port, element, credit)) = self.inputs.next(now) {
                 if let Some(credit) = credit {
                     let output = self.input_channels[credit.channel].output;
-                    let _ = self.senders[credit.channel]
-                        .cast(SubtaskMessage::Credit { output, count: credit.count });
+                    self.senders[credit.channel].grant(output, credit.count);
                 }
                 self.feed(port, element, now)?;
                 continue;
@@ -427,7 +454,7 @@ impl Running {
         let waited = self.outputs.gathering_since().map(|since| now - since);
         if !more || waited.is_some_and(|waited| waited >= self.settings.flush_timeout_ms) {
             self.outputs.flush();
-            self.send_pending();
+            self.send_pending()?;
         }
         while let Some((barrier, operators)) = self.chain.take_snapshot() {
             self.last_barrier = barrier.checkpoint;
@@ -450,12 +477,9 @@ impl Running {
         Ok(())
     }
 
-    fn send_pending(&mut self) {
-        let (receivers, channels) = (&self.receivers, &self.output_channels);
-        self.outputs.drain(|at, element| {
-            // A receiver that is gone has failed; the attempt ends.
-            let _ = receivers[at].cast(SubtaskMessage::In { channel: channels[at].channel, element });
-        });
+    fn send_pending(&mut self) -> Result<(), OperatorError> {
+        let receivers = &mut self.receivers;
+        self.outputs.drain(|at, element| receivers[at].send(element)).map_err(exchange_error)
     }
 
     fn after_step(&mut self) {
@@ -480,7 +504,7 @@ impl Running {
             drop(batch.split_off(*left as usize));
             self.chain.push(port, Element::Batch(batch));
             while self.chain.step(now, &mut self.outputs)? {}
-            self.send_pending();
+            self.send_pending()?;
         }
         panic!("injected fault");
     }

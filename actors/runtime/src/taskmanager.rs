@@ -4,7 +4,9 @@
 //! master hears of it from the ResourceManager.
 
 use crate::resource::ResourceManagerMessage;
-use crate::worker::{Worker, WorkerMessage};
+use crate::worker::links::WorkerId;
+use crate::worker::memory::MemoryNetwork;
+use crate::worker::{Arguments, Worker, WorkerMessage};
 use hurtig_dataflow::ids::JobId;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::HashMap;
@@ -15,6 +17,8 @@ pub enum TaskManagerMessage {
     Launch {
         /// The job.
         job: JobId,
+        /// The Worker's id.
+        worker: WorkerId,
     },
     /// From the ResourceManager: the job has given its slots back.
     Release {
@@ -31,21 +35,23 @@ pub struct TaskManager;
 /// State of a TaskManager.
 pub struct State {
     resource_manager: ActorRef<ResourceManagerMessage>,
-    workers: HashMap<JobId, ActorRef<WorkerMessage>>,
+    /// How Workers reach each other, if only by links.
+    network: Option<MemoryNetwork>,
+    workers: HashMap<JobId, (WorkerId, ActorRef<WorkerMessage>)>,
 }
 
 impl Actor for TaskManager {
     type Msg = TaskManagerMessage;
     type State = State;
-    type Arguments = (ActorRef<ResourceManagerMessage>, usize);
+    type Arguments = (ActorRef<ResourceManagerMessage>, usize, Option<MemoryNetwork>);
 
     async fn pre_start(
         &self,
         myself: ActorRef<TaskManagerMessage>,
-        (resource_manager, slots): Self::Arguments,
+        (resource_manager, slots, network): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
         resource_manager.cast(ResourceManagerMessage::Register { task_manager: myself, slots })?;
-        Ok(State { resource_manager, workers: HashMap::new() })
+        Ok(State { resource_manager, network, workers: HashMap::new() })
     }
 
     async fn handle(
@@ -55,17 +61,28 @@ impl Actor for TaskManager {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            TaskManagerMessage::Launch { job } => {
-                let (worker, _) = Actor::spawn_linked(None, Worker, (), myself.get_cell()).await?;
-                state.workers.insert(job, worker.clone());
+            TaskManagerMessage::Launch { job, worker } => {
+                let network = state.network.as_ref().map(|network| network.network(worker));
+                let address = network.as_ref().map(|network| network.address.clone());
+                let arguments = Arguments { id: worker, network };
+                let (actor, _) = Actor::spawn_linked(None, Worker, arguments, myself.get_cell()).await?;
+                if let Some(network) = &state.network {
+                    network.join(worker, actor.clone());
+                }
+                state.workers.insert(job, (worker, actor.clone()));
                 state.resource_manager.cast(ResourceManagerMessage::Launched {
                     task_manager: myself.get_id(),
                     job,
                     worker,
+                    actor: Some(actor),
+                    address,
                 })?;
             }
             TaskManagerMessage::Release { job } => {
-                if let Some(worker) = state.workers.remove(&job) {
+                if let Some((id, worker)) = state.workers.remove(&job) {
+                    if let Some(network) = &state.network {
+                        network.leave(id);
+                    }
                     worker.stop(None);
                 }
             }
@@ -81,7 +98,7 @@ impl Actor for TaskManager {
     ) -> Result<(), ActorProcessingErr> {
         if let SupervisionEvent::ActorFailed(who, error) = event {
             tracing::error!("a worker failed: {error}");
-            state.workers.retain(|_, worker| worker.get_id() != who.get_id());
+            state.workers.retain(|_, (_, worker)| worker.get_id() != who.get_id());
         }
         Ok(())
     }

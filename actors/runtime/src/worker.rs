@@ -1,14 +1,25 @@
 //! A Worker: runs one job's subtasks on one TaskManager. Child of the TaskManager.
 //!
-//! Its children are the subtasks of the present attempt. When one fails it tells the JobMaster, which has all Workers
+//! Its children are the subtasks of the present attempt. Where the job has other workers in other processes, subtasks
+//! begin when the links to them stand; a link that breaks fails the attempt, as a subtask's failure does. When one fails it tells the JobMaster, which has all Workers
 //! stop the attempt. It keeps nothing durable; when it dies its subtasks die with it.
 
+pub mod links;
+pub mod memory;
+
+use crate::execution::{ExecutionGraph, OutputChannel, Wiring};
 use crate::failure::Failure;
 use crate::master::JobMasterMessage;
+use crate::subtask::neighbours::{LIMITS, Receiver, Sender, SubtaskRef};
 use crate::subtask::{Deployment, Subtask, SubtaskMessage};
+use crate::tasks::Tasks;
+use hurtig_dataflow::error::describe;
+use hurtig_dataflow::graph::JobGraph;
 use hurtig_dataflow::ids::{Attempt, SubtaskId};
+use links::{Duplex, Links, Network, Placement, Routes, WorkerId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +34,8 @@ pub enum WorkerMessage {
         attempt: Attempt,
         /// What they are made of.
         deployments: Vec<Deployment>,
+        /// The checkpoint that their state is from, for those that do not get it along.
+        restored_from: Option<String>,
         /// Whom to answer.
         master: ActorRef<JobMasterMessage>,
     },
@@ -30,8 +43,37 @@ pub enum WorkerMessage {
     Start {
         /// Their attempt.
         attempt: Attempt,
-        /// All of them, here and elsewhere.
-        peers: Arc<BTreeMap<SubtaskId, ActorRef<SubtaskMessage>>>,
+        /// Those that are in this process.
+        direct: Arc<BTreeMap<SubtaskId, ActorRef<SubtaskMessage>>>,
+        /// Where all of them are.
+        placement: Arc<Placement>,
+    },
+    /// From the task that dialed or accepted: a connection to another worker, or why there is none.
+    Connected {
+        /// The attempt it is for.
+        attempt: Attempt,
+        /// The other worker.
+        peer: WorkerId,
+        /// The connection.
+        result: io::Result<Box<dyn Duplex>>,
+    },
+    /// From a link: it has broken.
+    LinkLost {
+        /// Its attempt.
+        attempt: Attempt,
+        /// The other worker.
+        peer: WorkerId,
+        /// Why.
+        reason: String,
+    },
+    /// From the JobMaster and its children, for one of the subtasks.
+    ToSubtask {
+        /// Its attempt.
+        attempt: Attempt,
+        /// Which one.
+        id: SubtaskId,
+        /// What it is told.
+        message: SubtaskMessage,
     },
     /// From the JobMaster: stop the attempt's subtasks and answer when they are gone.
     Stop {
@@ -47,26 +89,64 @@ impl ractor::Message for WorkerMessage {}
 /// The actor.
 pub struct Worker;
 
+/// What a Worker is made of.
+pub struct Arguments {
+    /// Its id.
+    pub id: WorkerId,
+    /// How it reaches the job's other workers, if they are not in this process.
+    pub network: Option<Network>,
+}
+
 /// State of a Worker.
-#[derive(Default)]
 pub struct State {
+    id: WorkerId,
+    network: Option<Network>,
     attempt: Attempt,
     master: Option<ActorRef<JobMasterMessage>>,
+    graph: Option<Arc<JobGraph>>,
     subtasks: BTreeMap<SubtaskId, Deployed>,
+    starting: Option<Starting>,
+    links: Links,
+    dialing: Tasks,
+    /// Connections of other workers that have come to their attempt sooner.
+    early: BTreeMap<WorkerId, (Attempt, Box<dyn Duplex>)>,
 }
 
 struct Deployed {
     actor: ActorRef<SubtaskMessage>,
-    wiring: crate::execution::Wiring,
+    wiring: Wiring,
+}
+
+/// An attempt whose links are being made.
+struct Starting {
+    placement: Arc<Placement>,
+    first_channels: BTreeMap<SubtaskId, u32>,
+    routes: Arc<Routes>,
+    links: usize,
 }
 
 impl Actor for Worker {
     type Msg = WorkerMessage;
     type State = State;
-    type Arguments = ();
+    type Arguments = Arguments;
 
-    async fn pre_start(&self, _: ActorRef<WorkerMessage>, (): ()) -> Result<State, ActorProcessingErr> {
-        Ok(State::default())
+    async fn pre_start(
+        &self,
+        _: ActorRef<WorkerMessage>,
+        Arguments { id, network }: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        Ok(State {
+            id,
+            network,
+            attempt: Attempt::default(),
+            master: None,
+            graph: None,
+            subtasks: BTreeMap::new(),
+            starting: None,
+            links: Links::default(),
+            dialing: Tasks::default(),
+            early: BTreeMap::new(),
+        })
     }
 
     async fn handle(
@@ -76,24 +156,42 @@ impl Actor for Worker {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            WorkerMessage::Deploy { attempt, deployments, master } if attempt > state.attempt => {
+            WorkerMessage::Deploy { attempt, deployments, master, .. } if attempt > state.attempt => {
                 stop_subtasks(&myself, state).await;
                 state.attempt = attempt;
                 state.master = Some(master.clone());
                 let result = deploy(&myself, state, deployments).await;
                 let _ = master.cast(JobMasterMessage::Deployed { attempt, result });
             }
-            WorkerMessage::Start { attempt, peers } if attempt == state.attempt => state.start(&peers),
+            WorkerMessage::Start { attempt, direct, placement } if attempt == state.attempt => {
+                state.start(&myself, &direct, placement);
+            }
+            WorkerMessage::Connected { attempt, peer, result } if attempt >= state.attempt => {
+                state.on_connected(&myself, attempt, peer, result);
+            }
+            WorkerMessage::LinkLost { attempt, peer, reason } if attempt == state.attempt => {
+                state.on_link_failed(peer, &reason);
+            }
+            WorkerMessage::ToSubtask { attempt, id, message } if attempt == state.attempt => {
+                if let Some(deployed) = state.subtasks.get(&id) {
+                    // One that is gone has failed, and the attempt ends.
+                    let _ = deployed.actor.cast(message);
+                }
+            }
             WorkerMessage::Stop { attempt, master } => {
                 if attempt >= state.attempt {
                     // Nothing of this attempt may be deployed after it was stopped.
                     state.attempt = attempt;
                     stop_subtasks(&myself, state).await;
                 }
-                let _ = master.cast(JobMasterMessage::Stopped { attempt });
+                let _ = master.cast(JobMasterMessage::Stopped { attempt, worker: Some(state.id) });
             }
             // Of an attempt that is over.
-            WorkerMessage::Deploy { .. } | WorkerMessage::Start { .. } => {}
+            WorkerMessage::Deploy { .. }
+            | WorkerMessage::Start { .. }
+            | WorkerMessage::Connected { .. }
+            | WorkerMessage::LinkLost { .. }
+            | WorkerMessage::ToSubtask { .. } => {}
         }
         Ok(())
     }
@@ -115,9 +213,7 @@ impl Actor for Worker {
                     message: error.to_string(),
                     fatal: false,
                 });
-            if let Some(master) = &state.master {
-                let _ = master.cast(JobMasterMessage::SubtaskFailed { attempt: state.attempt, failure });
-            }
+            state.fail(failure);
         }
         Ok(())
     }
@@ -127,31 +223,138 @@ async fn deploy(
     myself: &ActorRef<WorkerMessage>,
     state: &mut State,
     deployments: Vec<Deployment>,
-) -> Result<Vec<(SubtaskId, ActorRef<SubtaskMessage>)>, Failure> {
+) -> Result<Vec<(SubtaskId, SubtaskRef)>, Failure> {
     let mut subtasks = Vec::with_capacity(deployments.len());
     for deployment in deployments {
         let (id, wiring) = (deployment.id, deployment.wiring.clone());
+        state.graph = Some(Arc::clone(&deployment.graph));
         let spawned = Actor::spawn_linked(None, Subtask, deployment, myself.get_cell()).await;
         let (actor, _) = spawned.map_err(|error| Failure::of("deployment", error.to_string()))?;
         state.subtasks.insert(id, Deployed { actor: actor.clone(), wiring });
-        subtasks.push((id, actor));
+        subtasks.push((id, SubtaskRef::Here(actor)));
     }
     Ok(subtasks)
 }
 
 async fn stop_subtasks(myself: &ActorRef<WorkerMessage>, state: &mut State) {
+    state.starting = None;
+    state.dialing = Tasks::default();
     if !std::mem::take(&mut state.subtasks).is_empty() {
         myself.get_cell().stop_children_and_wait(None, Some(STOP_TIMEOUT)).await;
     }
+    state.links.close();
 }
 
 impl State {
-    /// Tells each subtask its neighbours.
-    fn start(&mut self, peers: &BTreeMap<SubtaskId, ActorRef<SubtaskMessage>>) {
-        for Deployed { actor, wiring } in self.subtasks.values() {
-            let senders = wiring.inputs.iter().map(|channel| peers[&channel.from].clone()).collect();
-            let receivers = wiring.outputs.iter().map(|channel| peers[&channel.to].clone()).collect();
-            let _ = actor.cast(SubtaskMessage::Start { senders, receivers });
+    /// Tells each subtask its neighbours, at once or when the links to them stand.
+    fn start(
+        &mut self,
+        myself: &ActorRef<WorkerMessage>,
+        direct: &BTreeMap<SubtaskId, ActorRef<SubtaskMessage>>,
+        placement: Arc<Placement>,
+    ) {
+        let (Some(network), Some(graph)) = (&self.network, &self.graph) else {
+            return self.tell_neighbours(
+                |_, from, _| direct.get(&from).cloned().map(Sender::Here),
+                |output| Some(Receiver::Here(direct.get(&output.to)?.clone(), output.channel)),
+            );
+        };
+        let execution = ExecutionGraph::new(graph);
+        let first_channels = execution.first_channels();
+        let local = self.subtasks.iter().map(|(id, deployed)| (*id, &deployed.actor, &deployed.wiring));
+        let routes = Arc::new(Routes::new(local, &first_channels));
+        let peers = links::peers_of(self.id, &execution, &placement);
+        for dialing in links::dial_peers(network, self.id, self.attempt, &peers, myself) {
+            self.dialing.spawn(dialing);
+        }
+        self.starting = Some(Starting { placement, first_channels, routes, links: peers.len() });
+        for (peer, (attempt, stream)) in std::mem::take(&mut self.early) {
+            if attempt >= self.attempt {
+                self.on_connected(myself, attempt, peer, Ok(stream));
+            }
+        }
+        self.start_if_linked();
+    }
+
+    fn on_connected(
+        &mut self,
+        myself: &ActorRef<WorkerMessage>,
+        attempt: Attempt,
+        peer: WorkerId,
+        result: io::Result<Box<dyn Duplex>>,
+    ) {
+        let stream = match result {
+            Ok(stream) => stream,
+            Err(error) => return self.on_link_failed(peer, &describe(&error)),
+        };
+        match (&self.starting, &self.network) {
+            (Some(starting), Some(network)) if attempt == self.attempt => {
+                let which = (attempt, peer);
+                let link = links::start(stream, &network.options, &starting.routes, which, myself);
+                self.links.insert(peer, link);
+                self.start_if_linked();
+            }
+            // The other has been told to start and this one has not, or another attempt is about to begin.
+            _ => drop(self.early.insert(peer, (attempt, stream))),
+        }
+    }
+
+    fn on_link_failed(&mut self, peer: WorkerId, reason: &str) {
+        self.fail(Failure::of(&format!("link from worker {} to {peer}", self.id), reason));
+    }
+
+    fn start_if_linked(&mut self) {
+        let linked = |starting: &mut Starting| self.links.len() >= starting.links;
+        let Some(Starting { placement, first_channels, .. }) = self.starting.take_if(linked) else { return };
+        let Some(graph) = self.graph.clone() else { return };
+        let local: BTreeMap<_, _> =
+            self.subtasks.iter().map(|(id, deployed)| (*id, deployed.actor.clone())).collect();
+        let link_to =
+            |id: &SubtaskId| placement.subtasks.get(id).and_then(|peer| self.links.sender(*peer)).cloned();
+        self.tell_neighbours(
+            |id, from, at| match local.get(&from) {
+                Some(actor) => Some(Sender::Here(actor.clone())),
+                None => Some(Sender::Linked(link_to(&from)?, first_channels[&id] + at as u32)),
+            },
+            |output| match local.get(&output.to) {
+                Some(actor) => Some(Receiver::Here(actor.clone(), output.channel)),
+                None => {
+                    let channel = first_channels[&output.to] + output.channel as u32;
+                    let encoder = graph.edges[output.edge].codec.encoder(LIMITS);
+                    Some(Receiver::linked(link_to(&output.to)?, channel, encoder))
+                }
+            },
+        );
+    }
+
+    /// Lets all subtasks work, or none where a neighbour is nowhere.
+    fn tell_neighbours(
+        &self,
+        sender: impl Fn(SubtaskId, SubtaskId, usize) -> Option<Sender>,
+        receiver: impl Fn(&OutputChannel) -> Option<Receiver>,
+    ) {
+        let start = |id: &SubtaskId, deployed: &Deployed| {
+            let Wiring { inputs, outputs, .. } = &deployed.wiring;
+            let senders = inputs.iter().enumerate().map(|(at, input)| sender(*id, input.from, at));
+            let senders = senders.collect::<Option<_>>()?;
+            let receivers = outputs.iter().map(&receiver).collect::<Option<_>>()?;
+            Some(SubtaskMessage::Start { senders, receivers })
+        };
+        let starts = self.subtasks.iter().map(|(id, deployed)| Some((&deployed.actor, start(id, deployed)?)));
+        match starts.collect::<Option<Vec<_>>>() {
+            Some(starts) => {
+                for (actor, message) in starts {
+                    // One that is gone has failed, and the attempt ends.
+                    let _ = actor.cast(message);
+                }
+            }
+            None => self.fail(Failure::of("placement", "a subtask's neighbour is on no known worker")),
+        }
+    }
+
+    fn fail(&self, failure: Failure) {
+        if let Some(master) = &self.master {
+            let _ = master.cast(JobMasterMessage::SubtaskFailed { attempt: self.attempt, failure });
         }
     }
 }

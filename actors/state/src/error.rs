@@ -144,6 +144,14 @@ pub enum Error {
         /// Why it is not deleted.
         reason: &'static str,
     },
+    /// A contender for the leader's lease cannot be told from others by what it says of itself.
+    #[error(
+        "'{text}' cannot stand in a lease: a holder and its address have no line break and at most 1024 bytes"
+    )]
+    InvalidHolder {
+        /// The holder, or its address.
+        text: String,
+    },
     /// The number of key groups differs.
     #[error(
         "the checkpoint was taken with a max parallelism of {checkpoint}, but the job now has {program}: set the max parallelism to {checkpoint}"
@@ -199,6 +207,7 @@ impl Error {
             | Error::TooLarge { .. }
             | Error::Internal { .. }
             | Error::NotOurs { .. }
+            | Error::InvalidHolder { .. }
             | Error::MaxParallelism { .. }
             | Error::KeyHash { .. }
             | Error::NonRestored { .. }

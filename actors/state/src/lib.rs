@@ -2,14 +2,15 @@
 //! fits the program that wants it back. What the bytes of a state mean is the dataflow's business.
 //!
 //! Entry points: [`CheckpointStore`] writes, publishes, lists, loads and deletes; [`RestorePlan`] fits a checkpoint
-//! to a job graph; [`metadata`] and [`snapshot_file`] describe the files.
+//! to a job graph; [`metadata`] and [`snapshot_file`] describe the files. [`lease`] elects a leader among JobManagers
+//! in the same store.
 //!
 //! # Invariants
 //! * A checkpoint exists once its `_metadata` file does. It is written last and removed first, whole or not at all.
 //! * A published file is never changed, and a savepoint is never deleted.
 //! * Nothing in a checkpoint's directory names another place, so the directory can be moved and copied.
 //! * No file, however damaged, causes a panic or an allocation out of proportion to its own length.
-//! * Nothing here reads a clock, retries, or knows of actors.
+//! * Nothing here reads a clock (the lease is given one), retries, or knows of actors.
 //!
 //! # Decisions
 //! * 2026-11: files are LZ4 in blocks of 256 KiB under one checksum rather than LZ4's own frame format: the length
@@ -20,6 +21,7 @@
 //!   older one than need be would repeat what sinks have already published.
 
 pub mod error;
+pub mod lease;
 pub mod metadata;
 pub mod restore;
 pub mod snapshot_file;

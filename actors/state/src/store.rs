@@ -252,6 +252,11 @@ impl CheckpointStore {
         Ok(())
     }
 
+    /// A directory beside the jobs' ones.
+    pub(crate) fn below(&self, name: &str) -> Directory {
+        self.root.below(name)
+    }
+
     fn snapshot_dir(&self, job: JobId, dir: &SnapshotDir) -> Result<Directory, Error> {
         match &dir.savepoint {
             None => Ok(self.root.below(&checkpoint_name(job, dir.checkpoint))),

@@ -126,10 +126,22 @@ impl LinkHandler for mpsc::UnboundedSender<LinkEvent> {
     }
 }
 
-/// The link has ended or is closing: nothing more can be sent.
+/// Why a frame was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the link has ended or is closing")]
-pub struct LinkClosed;
+#[non_exhaustive]
+pub enum SendError {
+    /// The link has ended or is closing; the handler learns why.
+    #[error("the link has ended or is closing")]
+    Closed,
+    /// The peer would refuse so long a frame and break the link: split it.
+    #[error("a payload of {length} bytes is over the link's limit of {limit}")]
+    TooLong {
+        /// Of the payload, in bytes.
+        length: usize,
+        /// [`LinkOptions::max_payload_bytes`].
+        limit: u32,
+    },
+}
 
 /// What the writing task is given.
 #[derive(Debug)]
@@ -191,13 +203,13 @@ impl LinkSender {
     /// Queues a frame. Frames of one channel arrive in the order in which they were queued. Never waits.
     ///
     /// # Errors
-    /// [`LinkClosed`] if the link has ended or was told to close. No error does not mean that the frame arrives.
-    ///
-    /// # Panics
-    /// If the payload is longer than [`LinkOptions::max_payload_bytes`]: the peer would refuse it.
-    pub fn send(&self, channel: u32, kind: u8, payload: Bytes) -> Result<(), LinkClosed> {
+    /// [`SendError`] if the link has ended or was told to close, or the payload is too long. No error does not mean
+    /// that the frame arrives.
+    pub fn send(&self, channel: u32, kind: u8, payload: Bytes) -> Result<(), SendError> {
         let limit = self.options.max_payload_bytes;
-        assert!(payload.len() <= limit as usize, "payload of {} bytes on a link for {limit}", payload.len());
+        if payload.len() > limit as usize {
+            return Err(SendError::TooLong { length: payload.len(), limit });
+        }
         let smaller = match self.options.compress_from_bytes {
             Some(least) if payload.len() >= least as usize => crate::frame::compress(&payload),
             _ => None,
@@ -205,8 +217,17 @@ impl LinkSender {
         let (payload, flags) = smaller.map_or((payload, 0), |smaller| (smaller, FLAG_COMPRESSED));
         // the limit is a u32
         let header = Header { length: payload.len() as u32, channel, kind, flags };
+        if self.counters.is_closing() {
+            return Err(SendError::Closed);
+        }
         self.counters.queue(payload.len());
-        self.put(Outgoing::Frame(header, payload))
+        if self.counters.queued_bytes() > self.options.max_queued_bytes {
+            // seen here, because the writing task may be waiting for a peer that does not read
+            self.counters.begin_closing();
+            self.counters.report_overflow();
+            return Err(SendError::Closed);
+        }
+        self.queue.send(Outgoing::Frame(header, payload)).map_err(|_| SendError::Closed)
     }
 
     /// Closes the link in good order: what was queued is sent, nothing more is taken. Returns at once.
@@ -221,18 +242,8 @@ impl LinkSender {
     pub fn counts(&self) -> LinkCounts {
         self.counters.read()
     }
-
-    fn put(&self, outgoing: Outgoing) -> Result<(), LinkClosed> {
-        if self.counters.is_closing() {
-            return Err(LinkClosed);
-        }
-        self.queue.send(outgoing).map_err(|_| LinkClosed)
-    }
 }
 
 const fn own_header(kind: u8) -> Header {
     Header { length: 0, channel: 0, kind, flags: FLAG_LINK }
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,13 +4,12 @@
 //! only so many sockets that have sent nothing, and only so many handshakes. When there would be more, the oldest of
 //! the address that holds the most is dropped. A socket costs memory for TLS only once it has sent something.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-
-use std::collections::HashMap;
-use std::fmt;
 
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;

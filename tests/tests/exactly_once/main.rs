@@ -88,6 +88,7 @@ fn random_config(seed: &mut Seed, batch_size: Option<usize>) -> Config {
     config.exchange.credits = 1 + seed.below(8) as usize;
     config.checkpoint.max_concurrent = 1 + seed.below(3) as usize;
     config.checkpoint.retained = 1 + seed.below(2) as usize;
+    config.taskmanager.count = 1 + seed.below(3) as usize;
     config
 }
 
@@ -114,6 +115,7 @@ fn check(
         let crashes = Crashes { seed: seed.next(), attempts: 1 + seed.below(4) as u32, within: records };
         println!("seed {number}: crashes in {} attempts", crashes.attempts);
         println!("{:?} {:?} {:?}", config.checkpoint, config.execution, config.parallelism);
+        println!("{:?}", config.taskmanager);
         let found = run(&build, &config, Some(crashes));
         restarted += u64::from(found.restarts > 0);
         restored += u64::from(found.restored);

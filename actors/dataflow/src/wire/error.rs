@@ -29,7 +29,9 @@ pub enum EncodeError {
         source: DecodeError,
     },
     /// A value nested deeper than the other end accepts.
-    #[error("a record of type {type_name} is nested deeper than {limit} levels: make it flat, for instance a list with indices")]
+    #[error(
+        "a record of type {type_name} is nested deeper than {limit} levels: make it flat, for instance a list with indices"
+    )]
     TooDeep {
         /// The record's Rust type.
         type_name: &'static str,

@@ -132,7 +132,7 @@ fn counts_are_checked_against_the_bytes_before_anything_is_allocated() {
     assert!(matches!(error.reason(), Reason::TooLong(_)), "{error}");
     let timed = [1, 128, 255, 255, 15, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0];
     assert!(Channel::<()>::of().decode(&timed).is_err());
-    let mut deep = vec![18, 0].repeat(1_000_000);
+    let mut deep = [18, 0].repeat(1_000_000);
     deep.push(0);
     assert_eq!(decode_rows::<()>(1, &deep).unwrap_err().reason(), &Reason::TooDeep(64));
 }

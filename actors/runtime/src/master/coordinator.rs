@@ -12,6 +12,7 @@ use crate::master::progress::{Pending, Progress, Purpose};
 use crate::master::{CheckpointEvent, JobMasterMessage, SubtaskEvent};
 use crate::report::CheckpointReport;
 use crate::subtask::SubtaskMessage;
+use crate::subtask::neighbours::SubtaskRef;
 use crate::tasks::Tasks;
 use hurtig_dataflow::Timestamp;
 use hurtig_dataflow::error::describe;
@@ -35,7 +36,7 @@ pub enum CoordinatorMessage {
         /// The attempt.
         attempt: Attempt,
         /// Its subtasks.
-        subtasks: BTreeMap<SubtaskId, ActorRef<SubtaskMessage>>,
+        subtasks: BTreeMap<SubtaskId, SubtaskRef>,
         /// Enumerators, with uid and vertex of their sources.
         enumerators: Vec<(String, usize, ActorRef<EnumeratorMessage>)>,
     },
@@ -136,7 +137,7 @@ pub struct State {
     tasks: Tasks,
     attempt: Option<Attempt>,
     running: bool,
-    subtasks: BTreeMap<SubtaskId, ActorRef<SubtaskMessage>>,
+    subtasks: BTreeMap<SubtaskId, SubtaskRef>,
     enumerators: Vec<(String, usize, ActorRef<EnumeratorMessage>)>,
     ended: BTreeSet<SubtaskId>,
     retained: VecDeque<Arc<CheckpointMetadata>>,
@@ -184,7 +185,7 @@ impl Actor for Coordinator {
             CoordinatorMessage::Running { attempt } => state.running = state.attempt == Some(attempt),
             CoordinatorMessage::Suspend { attempt } => {
                 state.suspend();
-                let _ = state.args.master.cast(JobMasterMessage::Stopped { attempt });
+                let _ = state.args.master.cast(JobMasterMessage::Stopped { attempt, worker: None });
             }
             CoordinatorMessage::Restored(metadata) => state.on_restored(metadata),
             CoordinatorMessage::Subtask { attempt, id, event } if state.attempt == Some(attempt) => {
@@ -227,7 +228,7 @@ impl State {
     fn begin_attempt(
         &mut self,
         attempt: Attempt,
-        subtasks: BTreeMap<SubtaskId, ActorRef<SubtaskMessage>>,
+        subtasks: BTreeMap<SubtaskId, SubtaskRef>,
         enumerators: Vec<(String, usize, ActorRef<EnumeratorMessage>)>,
     ) {
         self.progress.reset(self.args.clock.now());
@@ -286,7 +287,7 @@ impl State {
 
     fn ask_ended(&self, id: SubtaskId, barrier: hurtig_dataflow::Barrier) {
         if let Some(subtask) = self.subtasks.get(&id) {
-            let _ = subtask.cast(SubtaskMessage::Trigger(barrier));
+            subtask.tell(SubtaskMessage::Trigger(barrier));
         }
     }
 
@@ -405,7 +406,7 @@ impl State {
         };
         if publishes {
             for subtask in self.subtasks.values() {
-                let _ = subtask.cast(SubtaskMessage::Completed(checkpoint));
+                subtask.tell(SubtaskMessage::Completed(checkpoint));
             }
         }
         if purpose == Purpose::Periodic {

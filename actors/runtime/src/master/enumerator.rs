@@ -7,6 +7,7 @@
 use crate::failure::{Failure, catch_panic};
 use crate::master::coordinator::CoordinatorMessage;
 use crate::subtask::SubtaskMessage;
+use crate::subtask::neighbours::SubtaskRef;
 use hurtig_dataflow::element::Barrier;
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::ids::Attempt;
@@ -39,7 +40,7 @@ pub struct State {
     /// The enumerator proper.
     pub enumerator: Box<dyn DynEnumerator>,
     /// The source's subtasks.
-    pub subtasks: Vec<ActorRef<SubtaskMessage>>,
+    pub subtasks: Vec<SubtaskRef>,
     /// Where its state goes.
     pub coordinator: ActorRef<CoordinatorMessage>,
     /// The attempt.
@@ -89,8 +90,7 @@ impl State {
             let after = after.max(Duration::from_millis(1));
             drop(myself.send_after(after, move || EnumeratorMessage::Next { subtask }));
         }
-        // A subtask that is gone has failed; the attempt ends.
-        let _ = self.subtasks[subtask].cast(SubtaskMessage::Assigned(assignment));
+        self.subtasks[subtask].tell(SubtaskMessage::Assigned(assignment));
         Ok(())
     }
 
@@ -103,7 +103,7 @@ impl State {
             bytes,
         });
         for subtask in &self.subtasks {
-            let _ = subtask.cast(SubtaskMessage::Trigger(barrier.clone()));
+            subtask.tell(SubtaskMessage::Trigger(barrier.clone()));
         }
         Ok(())
     }

@@ -79,6 +79,13 @@ impl Inputs {
         }
     }
 
+    /// Whether the sender of a channel has credit left for a batch.
+    pub fn has_room(&self, channel: usize) -> bool {
+        let channel = &self.channels[channel];
+        let batches = channel.queue.iter().filter(|element| matches!(element, Element::Batch(_))).count();
+        batches + (channel.taken as usize) < self.window as usize
+    }
+
     /// Number of batches that wait.
     pub fn queued(&self) -> usize {
         self.queued

@@ -92,9 +92,12 @@ impl Outputs {
     }
 
     /// Sends what credit allows.
-    pub fn drain(&mut self, mut send: impl FnMut(usize, Element)) {
+    ///
+    /// # Errors
+    /// The first of `send`.
+    pub fn drain<E>(&mut self, mut send: impl FnMut(usize, Element) -> Result<(), E>) -> Result<(), E> {
         if self.waiting == 0 {
-            return;
+            return Ok(());
         }
         for (at, channel) in self.channels.iter_mut().enumerate() {
             while let Some(front) = channel.pending.front() {
@@ -106,10 +109,11 @@ impl Outputs {
                 }
                 if let Some(element) = channel.pending.pop_front() {
                     self.waiting -= 1;
-                    send(at, element);
+                    send(at, element)?;
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -163,6 +167,14 @@ mod tests {
         Outputs::new(vec![(partitioner, channels)], credits, 4)
     }
 
+    fn drain(outputs: &mut Outputs, mut send: impl FnMut(usize, Element)) {
+        let sent: Result<(), std::convert::Infallible> = outputs.drain(|at, element| {
+            send(at, element);
+            Ok(())
+        });
+        sent.unwrap();
+    }
+
     fn batch(records: std::ops::Range<u64>) -> Element {
         Element::Batch(Box::new(Rows::untimed(records.collect())))
     }
@@ -175,10 +187,10 @@ mod tests {
         }
         outputs.send(0, Element::End).unwrap();
         let mut sent = Vec::new();
-        outputs.drain(|_, element| sent.push(format!("{element:?}")));
+        drain(&mut outputs, |_, element| sent.push(format!("{element:?}")));
         assert_eq!((sent.len(), outputs.is_blocked()), (2, true));
         outputs.add_credit(0, 2);
-        outputs.drain(|_, element| sent.push(format!("{element:?}")));
+        drain(&mut outputs, |_, element| sent.push(format!("{element:?}")));
         assert_eq!(sent[2..], ["Batch(4 records)", "Batch(4 records)", "End"]);
         assert!(!outputs.is_blocked());
     }
@@ -190,7 +202,7 @@ mod tests {
         assert!(!outputs.is_blocked() && outputs.gathering_since().is_some());
         outputs.send(0, Element::Watermark(7)).unwrap();
         let mut sent = Vec::new();
-        outputs.drain(|channel, element| sent.push((channel, format!("{element:?}"))));
+        drain(&mut outputs, |channel, element| sent.push((channel, format!("{element:?}"))));
         assert_eq!(
             sent,
             [

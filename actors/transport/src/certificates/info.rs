@@ -46,12 +46,12 @@ impl CertificateInfo {
 
     /// Days left, rounded down; negative if it has expired.
     pub fn days_left(&self, now: SystemTime) -> i64 {
-        const DAY_SECONDS: i64 = 24 * 3600;
+        const DAY_SECONDS: f64 = 24.0 * 3600.0;
         let seconds = match self.not_after.duration_since(now) {
-            Ok(left) => left.as_secs() as i64,
-            Err(past) => -(past.duration().as_secs() as i64),
+            Ok(left) => left.as_secs_f64(),
+            Err(past) => -past.duration().as_secs_f64(),
         };
-        seconds.div_euclid(DAY_SECONDS)
+        (seconds / DAY_SECONDS).floor() as i64
     }
 
     /// The process that it names.

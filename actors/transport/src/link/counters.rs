@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use tokio::sync::Notify;
+
 use crate::frame::HEADER_BYTES;
 
 /// What has gone through a link.
@@ -27,6 +29,8 @@ pub(super) struct Counters {
     received_frames: AtomicU64,
     received_bytes: AtomicU64,
     closing: AtomicBool,
+    /// Tells the reading task, which ends the link, that too much waits.
+    overflow: Notify,
 }
 
 impl Counters {
@@ -42,6 +46,15 @@ impl Counters {
     pub(super) fn received(&self, payload_bytes: u32) {
         self.received_frames.fetch_add(1, Relaxed);
         self.received_bytes.fetch_add(HEADER_BYTES as u64 + u64::from(payload_bytes), Relaxed);
+    }
+
+    pub(super) fn report_overflow(&self) {
+        self.overflow.notify_one();
+    }
+
+    pub(super) async fn overflow(&self) -> u64 {
+        self.overflow.notified().await;
+        self.queued_bytes()
     }
 
     /// Whether it had begun before.

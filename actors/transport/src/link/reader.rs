@@ -79,6 +79,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 read = timeout_at(deadline, self.decoder.fill(&mut self.read)), if self.progress != Progress::Ended => {
                     self.on_read(read.map_err(|_| overdue)?, handler)?;
                 }
+                queued = self.sender.counters.overflow() => return Err(LinkEnd::QueueOverflow(queued)),
                 Some(written) = writing.join_next() => {
                     // a panic of the writing task would be a defect of ours: it ends the link, not the process
                     written.unwrap_or_else(|panic| Err(LinkEnd::Broken(io::Error::other(panic))))?;

@@ -39,10 +39,6 @@ pub(super) async fn run<W: AsyncWrite + Unpin>(
                 continue;
             }
         };
-        let queued = sender.counters.queued_bytes();
-        if queued > sender.options.max_queued_bytes {
-            return Err(LinkEnd::QueueOverflow(queued));
-        }
         let closing = count == 0 || write_batch(&mut write, &batch, &sender, silence).await?;
         batch.clear();
         if closing {

@@ -245,7 +245,7 @@ impl ser::SerializeMap for Entries<'_> {
 
     #[inline]
     fn end(self) -> Result<(), Refusal> {
-        if self.count % 2 != 0 {
+        if !self.count.is_multiple_of(2) {
             return Err(Refusal::Failed);
         }
         push_length(self.count / 2, self.lengths)
