@@ -8,6 +8,7 @@
 //! │                                └─ SinkCommitter × sink publishes what sinks prepared
 //! └─ ResourceManager ─ TaskManager ─ Worker × job ─ Subtask × n
 //! ```
+//! [`node`] connects the process with others.
 //!
 //! # Invariants
 //! * A subtask's handler never waits; what it cannot do for want of credit it leaves in a queue.
@@ -33,6 +34,7 @@ pub mod failure;
 pub mod fault;
 pub mod jobmanager;
 pub mod master;
+pub mod node;
 pub mod report;
 pub mod resource;
 pub mod status;

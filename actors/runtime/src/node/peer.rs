@@ -1,0 +1,267 @@
+//! A connected process: telling it, asking it, answering it.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hurtig_transport::Name;
+use ractor::{ActorRef, RpcReplyPort};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::control::ControlMessage;
+use super::wire::{Answer, DecodeError, Envelope, GateMessage, Kind, Token, decode, encode};
+
+/// The library forgets a question some time after we have given it up, not before.
+const LIBRARY_GRACE: Duration = Duration::from_secs(1);
+
+/// Which peer; another for each connection, while the node lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId(pub(super) u64);
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A connected process. Clones are the same one; so are equal ones.
+#[derive(Clone)]
+pub struct Peer {
+    shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) id: PeerId,
+    pub(super) name: Name,
+    pub(super) address: SocketAddr,
+    pub(super) gate: ActorRef<GateMessage>,
+    pub(super) token: Token,
+    pub(super) control: ActorRef<ControlMessage>,
+    pub(super) max_message_bytes: usize,
+    pub(super) is_gone: AtomicBool,
+}
+
+impl PartialEq for Peer {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl Eq for Peer {}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Peer({} {} {})", self.shared.id, self.shared.name, self.shared.address)
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.shared.name, self.shared.address)
+    }
+}
+
+impl Peer {
+    pub(super) fn new(shared: Shared) -> Self {
+        Peer { shared: Arc::new(shared) }
+    }
+
+    /// Which one; a process that connects again is another.
+    pub fn id(&self) -> PeerId {
+        self.shared.id
+    }
+
+    /// Who it is, by the certificate that was verified for this connection.
+    pub fn name(&self) -> &Name {
+        &self.shared.name
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.shared.address
+    }
+
+    /// Sends a message and does not wait. Messages to a peer, told or asked, arrive in the order of the calls. No
+    /// error does not mean that it arrives.
+    ///
+    /// # Errors
+    /// [`TellError::Gone`] if the peer is lost or being closed; the others if the message cannot be sent at all.
+    pub fn tell<T: Serialize + ?Sized>(&self, message: &T) -> Result<(), TellError> {
+        let content = self.content(message)?;
+        self.send(Kind::Message, &content)
+    }
+
+    /// Sends a question, at once, and waits for the answer for up to `limit`. Never await it in an actor's handler.
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub fn ask<T, R>(
+        &self,
+        message: &T,
+        limit: Duration,
+    ) -> impl Future<Output = Result<R, AskError>> + Send + use<T, R>
+    where
+        T: Serialize + ?Sized,
+        R: DeserializeOwned,
+    {
+        let asked = self.send_question(message, limit);
+        async move {
+            match timeout(limit, asked?).await {
+                Ok(Ok(answer)) => read_answer(&answer),
+                // the session, and with it whoever would have answered, is gone
+                Ok(Err(_)) => Err(AskError::Tell(TellError::Gone)),
+                Err(_) => Err(AskError::TimedOut(limit)),
+            }
+        }
+    }
+
+    /// Ends the connection, after what was told before has been sent. Both sides see the peer lost, this one at once;
+    /// the other is given the reason.
+    pub fn close(&self, reason: &str) {
+        let _ =
+            self.shared.control.cast(ControlMessage::Close { id: self.shared.id, reason: reason.to_owned() });
+    }
+
+    fn send_question<T: Serialize + ?Sized>(
+        &self,
+        message: &T,
+        limit: Duration,
+    ) -> Result<oneshot::Receiver<Vec<u8>>, TellError> {
+        let content = self.content(message)?;
+        if self.shared.is_gone.load(Ordering::Acquire) {
+            return Err(TellError::Gone);
+        }
+        let (port, answer) = oneshot::channel();
+        let port = RpcReplyPort::from((port, limit.saturating_add(LIBRARY_GRACE)));
+        let envelope = Envelope::write(self.shared.token, Kind::Message, &content);
+        self.shared.gate.cast(GateMessage::Ask(envelope, port)).map_err(|_| TellError::Gone)?;
+        Ok(answer)
+    }
+
+    fn content<T: Serialize + ?Sized>(&self, message: &T) -> Result<Vec<u8>, TellError> {
+        let content = encode(message).map_err(TellError::Encode)?;
+        let (bytes, limit) = (content.len(), self.shared.max_message_bytes);
+        if bytes > limit { Err(TellError::TooLong { bytes, limit }) } else { Ok(content) }
+    }
+
+    /// Sends anything; refused once the peer is gone.
+    pub(super) fn send(&self, kind: Kind, content: &[u8]) -> Result<(), TellError> {
+        if self.shared.is_gone.load(Ordering::Acquire) {
+            return Err(TellError::Gone);
+        }
+        let envelope = Envelope::write(self.shared.token, kind, content);
+        self.shared.gate.cast(GateMessage::Tell(envelope)).map_err(|_| TellError::Gone)
+    }
+
+    /// From now on nothing is sent.
+    pub(super) fn set_gone(&self) {
+        self.shared.is_gone.store(true, Ordering::Release);
+    }
+}
+
+fn read_answer<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, AskError> {
+    match Answer::read(bytes) {
+        Some((Answer::Given, content)) => Ok(decode(content)?),
+        Some((Answer::Dropped, _)) => Err(AskError::NoAnswer),
+        Some((Answer::Unsendable, _)) => Err(AskError::Unsendable),
+        Some((Answer::Unknown, _)) | None => Err(AskError::Tell(TellError::Gone)),
+    }
+}
+
+/// Why a message was not sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TellError {
+    /// The peer is lost or being closed.
+    #[error("the peer is gone")]
+    Gone,
+    /// The message is longer than [`NodeOptions::max_message_bytes`](super::NodeOptions::max_message_bytes).
+    #[error("a message of {bytes} bytes is longer than the {limit} that may be sent: send it in parts")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// The message's type cannot be written.
+    #[error("the message cannot be written: {0}")]
+    Encode(String),
+}
+
+/// Why there is no answer. Except for [`TellError::TooLong`] and [`TellError::Encode`], the peer may have acted.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The question was not sent, or the peer was lost before it answered.
+    #[error(transparent)]
+    Tell(#[from] TellError),
+    /// There was no answer in time.
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    /// Whoever was asked did not answer, and will not.
+    #[error("the peer did not answer")]
+    NoAnswer,
+    /// The answer is too long or cannot be written.
+    #[error("the peer's answer cannot be sent: too long, or of a type that cannot be written")]
+    Unsendable,
+    /// The answer is not what was expected.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
+
+/// How to answer a peer that asks. If it is dropped, the peer is told at once that no answer will come.
+pub struct Reply {
+    port: Option<RpcReplyPort<Vec<u8>>>,
+    max_message_bytes: usize,
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}
+
+impl Reply {
+    pub(super) fn new(port: RpcReplyPort<Vec<u8>>, max_message_bytes: usize) -> Self {
+        Reply { port: Some(port), max_message_bytes }
+    }
+
+    /// Answers. An answer that is too long, or that cannot be written, is an error at the peer.
+    pub fn send<R: Serialize + ?Sized>(self, answer: &R) {
+        match encode(answer) {
+            Ok(content) if content.len() <= self.max_message_bytes => self.put(Answer::Given, &content),
+            Ok(content) => {
+                tracing::error!(
+                    bytes = content.len(),
+                    limit = self.max_message_bytes,
+                    "an answer is too long"
+                );
+                self.put(Answer::Unsendable, &[]);
+            }
+            Err(error) => {
+                tracing::error!(%error, "an answer cannot be written");
+                self.put(Answer::Unsendable, &[]);
+            }
+        }
+    }
+
+    pub(super) fn put(mut self, answer: Answer, content: &[u8]) {
+        if let Some(port) = self.port.take() {
+            // whoever asked may have given up
+            let _ = port.send(answer.write(content));
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(port) = self.port.take() {
+            let _ = port.send(Answer::Dropped.write(&[]));
+        }
+    }
+}
