@@ -98,7 +98,7 @@ pub enum NodeEvent {
     },
 }
 
-/// Is told what happens, by an actor of the node: it may only pass the event on.
+/// Is told what happens, by an actor of the node: it may only pass the event on, and must not panic.
 pub type NodeEvents = Arc<dyn Fn(NodeEvent) + Send + Sync>;
 
 /// Why there is no node, no listener or no peer.
@@ -126,7 +126,7 @@ pub enum NodeError {
     Ended,
 }
 
-/// The control plane of this process. Clones are the same one.
+/// The control plane of this process. Clones are the same one. It lives until it is shut down, whoever holds it.
 #[derive(Debug, Clone)]
 pub struct Node {
     control: ActorRef<ControlMessage>,
@@ -186,6 +186,9 @@ impl Node {
 
     /// Connects to `peer` at `address`, a `host:port`; resolves when it can be told and asked. The event
     /// [`NodeEvent::Connected`] comes as well. If the future is dropped, there is no connection.
+    ///
+    /// There can be one connection between two processes. When this one has lost the peer and the peer has not
+    /// noticed yet, the new connection may be refused until it has: try again.
     ///
     /// # Errors
     /// [`NodeError::Transport`] or [`NodeError::NotReady`], both of which may pass; [`NodeError::Ended`].

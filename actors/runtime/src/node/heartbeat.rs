@@ -31,8 +31,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    #[tokio::test(start_paused = true)]
-    async fn own_pauses_are_told_from_the_silence_of_others() {
+    #[test]
+    fn own_pauses_are_told_from_the_silence_of_others() {
         let start = Instant::now();
         let mut ticks = Ticks::new(SECOND, start);
         assert_eq!(ticks.tick(start + SECOND), Duration::ZERO);
@@ -41,8 +41,8 @@ mod tests {
         assert_eq!(ticks.tick(start + 14 * SECOND), Duration::ZERO);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_process_that_is_always_late_still_sees_silence() {
+    #[test]
+    fn a_process_that_is_always_late_still_sees_silence() {
         let start = Instant::now();
         let mut ticks = Ticks::new(SECOND, start);
         let forgiven: Duration = (1..=10).map(|n| ticks.tick(start + n * 5 * SECOND)).sum();

@@ -32,6 +32,21 @@ async fn a_name_that_is_not_allowed_is_refused() {
 }
 
 #[tokio::test]
+async fn each_listener_lets_in_whom_its_own_authority_has_certified() {
+    let mut hub = Hub::start().await;
+    let job = Authority::ephemeral("job", Validity::days(1)).unwrap();
+    let of_job = tls(&job, Role::JobManager, "hub");
+    let address = hub.node.listen("127.0.0.1:0".parse().unwrap(), &of_job, |_| true).await.unwrap();
+    let others = [hub.other().await, hub.other_of(&job, address).await];
+    for other in others {
+        let echo: Vec<u8> = other.ask(Order::Echo(vec![1])).await;
+        assert_eq!(echo, [1]);
+    }
+    assert_eq!(refusal(&hub, &tls(&job, Role::TaskManager, "a")).await, Refusal::UnknownAuthority);
+    hub.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_node_does_not_connect_with_itself() {
     let mut hub = Hub::start().await;
     let tls = tls(&hub.authority, Role::TaskManager, "a");

@@ -34,7 +34,7 @@ pub(crate) fn events() -> (NodeEvents, mpsc::UnboundedReceiver<NodeEvent>) {
 /// The node under test: a JobManager that lets TaskManagers in.
 pub(crate) struct Hub {
     pub(crate) node: Node,
-    pub(crate) authority: Authority,
+    pub(crate) authority: Arc<Authority>,
     pub(crate) address: SocketAddr,
     events: mpsc::UnboundedReceiver<NodeEvent>,
     others: usize,
@@ -59,7 +59,7 @@ impl Hub {
                 Err(error) => panic!("{error}"),
             }
         };
-        let authority = Authority::ephemeral("test", Validity::days(1)).unwrap();
+        let authority = Arc::new(Authority::ephemeral("test", Validity::days(1)).unwrap());
         let tls = tls(&authority, Role::JobManager, "hub");
         let allow = |name: &Name| name.role() == Role::TaskManager;
         let address = node.listen("127.0.0.1:0".parse().unwrap(), &tls, allow).await.unwrap();
@@ -71,13 +71,28 @@ impl Hub {
         self.other_with(MAX_MESSAGE_BYTES).await
     }
 
+    /// As [`Hub::other`], with the certificate of another authority, to another address.
+    pub(crate) async fn other_of(&mut self, authority: &Authority, address: SocketAddr) -> Other {
+        self.start_other(authority, address, MAX_MESSAGE_BYTES).await
+    }
+
     pub(crate) async fn other_with(&mut self, max_message_bytes: usize) -> Other {
+        let authority = Arc::clone(&self.authority);
+        self.start_other(&authority, self.address, max_message_bytes).await
+    }
+
+    async fn start_other(
+        &mut self,
+        authority: &Authority,
+        address: SocketAddr,
+        max_message_bytes: usize,
+    ) -> Other {
         self.others += 1;
         let name = Name::new(Role::TaskManager, &format!("other-{}", self.others)).unwrap();
-        let identity = self.authority.issue(&name, Validity::days(1), &[]).unwrap().to_bytes();
+        let identity = authority.issue(&name, Validity::days(1), &[]).unwrap().to_bytes();
         let start = Start {
             identity,
-            address: self.address.to_string(),
+            address: address.to_string(),
             max_message_bytes,
             heartbeat_timeout: HEARTBEAT_TIMEOUT,
         };
