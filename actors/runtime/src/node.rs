@@ -75,7 +75,8 @@ impl Default for NodeOptions {
     }
 }
 
-/// What a node says. For each peer: `Connected` once, then any number of `Received`, then `Lost` once.
+/// What a node says. For each peer: `Connected` once, then any number of `Received`, then `Lost` once. A process that
+/// comes back is another [`Peer`] of the same name, and may be connected before the earlier one is lost.
 #[derive(Debug)]
 pub enum NodeEvent {
     /// A peer can be told and asked. Comes for accepted and dialled peers.

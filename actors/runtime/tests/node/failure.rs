@@ -1,5 +1,6 @@
 //! Peers that go away, with a word or without, and that come back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hurtig_runtime::node::{AskError, NodeError, NodeEvent, TellError};
@@ -8,7 +9,7 @@ use ractor::pg;
 use tokio::time::Instant;
 
 use super::other::Order;
-use super::support::{HEARTBEAT_TIMEOUT, Hub, LONG, tls};
+use super::support::{Cable, HEARTBEAT_TIMEOUT, Hub, LONG, tls};
 
 #[tokio::test]
 async fn a_killed_peer_is_lost_at_once_with_what_it_was_asked() {
@@ -47,6 +48,34 @@ async fn a_stopped_peer_is_lost_in_time_and_comes_back_as_another() {
     let echo: Vec<u8> = back.ask(&Order::Echo(vec![1]), LONG).await.unwrap();
     assert_eq!(echo, [1]);
     assert_eq!(other.peer.tell(&Order::Note(1)), Err(TellError::Gone));
+    hub.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_cut_cable_is_noticed_by_both_sides_and_the_peer_comes_back_by_another() {
+    let mut hub = Hub::start().await;
+    let cable = Cable::to(hub.address).await;
+    let authority = Arc::clone(&hub.authority);
+    let other = hub.other_of(&authority, cable.address).await;
+    let mut current = other.peer.clone();
+    for _ in 0..3 {
+        let cut_at = Instant::now();
+        cable.cut();
+        // the other side may notice first, and be connected again before this side has noticed
+        let (mut lost, mut back) = (None, None);
+        while lost.is_none() || back.is_none() {
+            match hub.event().await {
+                NodeEvent::Lost { peer, .. } => lost = Some(peer),
+                NodeEvent::Connected(peer) => back = Some(peer),
+                event => panic!("{event:?}"),
+            }
+        }
+        assert!(cut_at.elapsed() > HEARTBEAT_TIMEOUT / 2 && cut_at.elapsed() < 4 * HEARTBEAT_TIMEOUT);
+        assert_eq!(lost, Some(current));
+        current = back.unwrap();
+        let echo: Vec<u8> = current.ask(&Order::Echo(vec![1]), LONG).await.unwrap();
+        assert_eq!(echo, [1]);
+    }
     hub.shutdown().await;
 }
 

@@ -10,7 +10,9 @@ use hurtig_runtime::node::{Node, NodeError, NodeEvent, NodeEvents, NodeOptions, 
 use hurtig_transport::{Authority, Name, Role, Tls, Validity};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{Mutex, MutexGuard, mpsc};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, MutexGuard, mpsc, watch};
+use tokio::task::JoinSet;
 
 use super::other::{MARK, Order, Start, to_hex};
 
@@ -147,6 +149,43 @@ impl Hub {
     pub(crate) async fn shutdown(mut self) -> Vec<NodeEvent> {
         self.node.shutdown().await;
         std::iter::from_fn(|| self.events.try_recv().ok()).collect()
+    }
+}
+
+/// A cable to the hub that can be cut: what is connected through it then hears nothing more, not even an end.
+pub(crate) struct Cable {
+    pub(crate) address: SocketAddr,
+    cut: watch::Sender<()>,
+    _tasks: JoinSet<()>,
+}
+
+impl Cable {
+    pub(crate) async fn to(hub: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (cut, is_cut) = watch::channel(());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut cables = JoinSet::new();
+            loop {
+                let (mut left, _) = listener.accept().await.unwrap();
+                let mut is_cut = is_cut.clone();
+                is_cut.mark_unchanged();
+                cables.spawn(async move {
+                    let mut right = TcpStream::connect(hub).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut left, &mut right) => {}
+                        _ = is_cut.changed() => std::future::pending().await,
+                    }
+                });
+            }
+        });
+        Cable { address, cut, _tasks: tasks }
+    }
+
+    /// What connects from now on is connected again.
+    pub(crate) fn cut(&self) {
+        self.cut.send_replace(());
     }
 }
 
