@@ -77,7 +77,7 @@ impl Link {
 }
 
 /// Records that have passed one operator.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct OperatorCounts {
     /// Records read.
     pub records_in: u64,

@@ -48,7 +48,7 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// What a subtask that asks for work gets.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub enum Assignment<S> {
     /// Splits to read.
     Splits(Vec<S>),

@@ -240,6 +240,29 @@ keys! {
         "taskmanager.slots" => slots: Option<usize> = None, 1..=32_768;
     }
 
+    /// `cluster.*`: where a cluster of processes is, and what it keeps.
+    ClusterConfig {
+        /// Where the JobManager is reached, as `host:port`.
+        "cluster.jobmanager" => jobmanager: String = "127.0.0.1:6123".to_string();
+        /// Name or address by which the processes of other machines reach this one.
+        "cluster.host" => host: String = "127.0.0.1".to_string();
+        /// Folder with the certificates of this process: `ca.pem`, `node.pem`, `node.key`; unset: that of the local
+        /// cluster, as `hurtig cluster` makes it.
+        "cluster.certificates" => certificates: Option<PathBuf> = None;
+        /// Folder in which a daemon keeps metadata, programs and logs; unset: `.hurtig` in the user's home folder.
+        "cluster.dir" => dir: Option<PathBuf> = None;
+        /// How long a job waits for slots.
+        "cluster.slot-timeout" => slot_timeout: Duration = Duration::from_secs(300), 1..=u64::MAX;
+    }
+
+    /// `heartbeat.*`: how the processes of a cluster find that another is gone. All should have the same.
+    HeartbeatConfig {
+        /// Time between two heartbeats.
+        "heartbeat.interval" => interval: Duration = Duration::from_secs(1), 1..=u64::MAX;
+        /// A process that has been silent for so long counts as lost.
+        "heartbeat.timeout" => timeout: Duration = Duration::from_secs(5), 1..=u64::MAX;
+    }
+
     /// `restore.*`: what a job starts from.
     RestoreConfig {
         /// Checkpoint or savepoint to start from; unset: empty state.
@@ -264,6 +287,10 @@ keys! {
         restart: RestartConfig;
         /// TaskManagers and what they offer.
         taskmanager: TaskManagerConfig;
+        /// Where a cluster of processes is, and what it keeps.
+        cluster: ClusterConfig;
+        /// How the processes of a cluster find that another is gone.
+        heartbeat: HeartbeatConfig;
         /// What a job starts from.
         restore: RestoreConfig;
     }

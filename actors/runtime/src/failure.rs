@@ -1,13 +1,14 @@
 //! What went wrong in a subtask, told so that a user finds the place.
 
 use hurtig_dataflow::ids::SubtaskId;
+use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Once;
 
 /// A failed subtask.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
     /// The subtask, if it is one that failed.
     pub subtask: Option<SubtaskId>,

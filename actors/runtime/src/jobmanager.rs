@@ -134,21 +134,8 @@ impl State {
         submission: Submission,
     ) -> Result<JobClient, ActorProcessingErr> {
         let id = JobId(self.random.random());
-        let (status, receiver) = watch::channel(JobStatus {
-            id,
-            name: submission.graph.name.clone(),
-            state: JobState::Created,
-            attempt: Attempt(1),
-            failure: None,
-            started_at: self.clock.now(),
-            ended_at: None,
-            restarts: 0,
-            checkpoints_completed: 0,
-            checkpoints_failed: 0,
-            last_checkpoint: None,
-            last_savepoint: None,
-            subtasks: BTreeMap::new(),
-        });
+        let status = JobStatus::new(id, &submission.graph.name, self.clock.now());
+        let (status, receiver) = watch::channel(status);
         let arguments = Arguments {
             job: id,
             graph: Arc::new(submission.graph),
@@ -158,6 +145,8 @@ impl State {
             resource_manager: self.resource_manager.clone(),
             status: status.clone(),
             faults: submission.faults,
+            first_attempt: Attempt(1),
+            completed: Vec::new(),
         };
         let (master, _) = Actor::spawn_linked(None, JobMaster, arguments, myself.get_cell()).await?;
         self.jobs.insert(id, Job { status, master: master.clone() });

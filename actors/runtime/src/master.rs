@@ -36,12 +36,13 @@ use lifecycle::{Lifecycle, Next};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use restart::RestartStrategy;
 use restore::Restored;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::sync::watch;
 
 /// What happens in a subtask, as its master hears of it.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum SubtaskEvent {
     /// Its operators are open.
     Running,
@@ -184,6 +185,10 @@ pub struct Arguments {
     pub status: watch::Sender<JobStatus>,
     /// Faults to put in.
     pub faults: Option<Arc<dyn FaultInjector>>,
+    /// Above those of any master of the job before.
+    pub first_attempt: Attempt,
+    /// Checkpoints that masters of the job before have completed, oldest first.
+    pub completed: Vec<Arc<CheckpointMetadata>>,
 }
 
 /// The actor.
@@ -255,7 +260,7 @@ impl Actor for JobMaster {
         })?;
         Ok(State {
             execution: ExecutionGraph::new(&args.graph),
-            lifecycle: Lifecycle::new(strategy),
+            lifecycle: Lifecycle::new(strategy, args.first_attempt),
             tasks: Tasks::default(),
             coordinator,
             committers,
@@ -267,7 +272,7 @@ impl Actor for JobMaster {
             enumerators: BTreeMap::new(),
             restored_sources: HashMap::new(),
             running: BTreeSet::new(),
-            completed: Vec::new(),
+            completed: args.completed.clone(),
             args,
         })
     }

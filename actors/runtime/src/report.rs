@@ -4,10 +4,11 @@ use crate::status::JobState;
 use hurtig_dataflow::Timestamp;
 use hurtig_dataflow::chain::OperatorCounts;
 use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Numbers of one subtask, counted from the start of its attempt.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SubtaskReport {
     /// Records that have passed each operator of the chain.
     pub operators: Vec<OperatorCounts>,
@@ -30,7 +31,7 @@ pub struct SubtaskReport {
 }
 
 /// A completed checkpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CheckpointReport {
     /// Its number.
     pub id: CheckpointId,
@@ -47,7 +48,7 @@ pub struct CheckpointReport {
 }
 
 /// What is known of a job.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JobStatus {
     /// The job.
     pub id: JobId,
@@ -78,6 +79,25 @@ pub struct JobStatus {
 }
 
 impl JobStatus {
+    /// A job that has just been accepted.
+    pub fn new(id: JobId, name: &str, started_at: Timestamp) -> Self {
+        JobStatus {
+            id,
+            name: name.to_string(),
+            state: JobState::Created,
+            attempt: Attempt(1),
+            failure: None,
+            started_at,
+            ended_at: None,
+            restarts: 0,
+            checkpoints_completed: 0,
+            checkpoints_failed: 0,
+            last_checkpoint: None,
+            last_savepoint: None,
+            subtasks: BTreeMap::new(),
+        }
+    }
+
     /// Bytes read and in all over all sources, where all know.
     pub fn progress(&self) -> Option<(u64, u64)> {
         let known = self.subtasks.values().filter_map(|report| report.progress);

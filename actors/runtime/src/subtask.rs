@@ -34,6 +34,7 @@ use inputs::Inputs;
 use neighbours::{LIMITS, Receiver, Sender};
 use outputs::Outputs;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Pieces of work a handler does at most before it lets other messages in.
@@ -91,7 +92,7 @@ pub enum SubtaskMessage {
 impl ractor::Message for SubtaskMessage {}
 
 /// Settings all subtasks of a job share.
-#[derive(Clone)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SubtaskSettings {
     /// Records a batch should hold under load.
     pub batch_size: usize,

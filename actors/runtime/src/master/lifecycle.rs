@@ -29,10 +29,10 @@ pub struct Lifecycle {
 
 impl Lifecycle {
     /// A job that was accepted.
-    pub fn new(strategy: RestartStrategy) -> Self {
+    pub fn new(strategy: RestartStrategy, first: Attempt) -> Self {
         Lifecycle {
             state: JobState::Created,
-            attempt: Attempt(1),
+            attempt: first,
             strategy,
             failure: None,
             restarts: 0,
@@ -143,7 +143,7 @@ mod tests {
     fn lifecycle() -> Lifecycle {
         let builder =
             Config::builder().flag("restart.strategy=fixed-delay").flag("restart.fixed-delay.attempts=1");
-        Lifecycle::new(RestartStrategy::new(&builder.build().unwrap(), 1))
+        Lifecycle::new(RestartStrategy::new(&builder.build().unwrap(), 1), Attempt(1))
     }
 
     #[test]

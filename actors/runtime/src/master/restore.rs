@@ -10,7 +10,7 @@ use hurtig_dataflow::ids::SubtaskId;
 use hurtig_dataflow::snapshot::OperatorSnapshot;
 use hurtig_state::{CheckpointMetadata, CheckpointStore, Error, ErrorKind, RestorePlan};
 use ractor::ActorRef;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -74,6 +74,20 @@ pub async fn find(
 fn failure(error: &Error) -> Failure {
     let failure = Failure::of("restore", describe(error));
     if error.kind() == ErrorKind::Retry { failure } else { failure.fatal() }
+}
+
+/// The state of all subtasks as of a checkpoint, by its location: for a worker, whose master has chosen it.
+///
+/// # Errors
+/// It cannot be read, or does not fit the program.
+pub async fn load(
+    location: &str,
+    config: &Config,
+    graph: &JobGraph,
+) -> Result<BTreeMap<SubtaskId, Vec<Option<OperatorSnapshot>>>, Failure> {
+    let (store, metadata) = CheckpointStore::load(location).await.map_err(|error| failure(&error))?;
+    let restored = read(&store, config, graph, Arc::new(metadata)).await.map_err(|error| failure(&error))?;
+    Ok(restored.subtasks.into_iter().collect())
 }
 
 async fn read(

@@ -1,0 +1,146 @@
+//! Starting a program as part of a cluster, and hearing of its end.
+//!
+//! What it learns comes over its standard input, never by arguments or environment, which others can read. The pipe
+//! stays open: a worker whose pipe ends knows that its TaskManager has died, and ends too. What the program prints goes
+//! to files.
+
+use crate::protocol::Assignment;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, ChildStdin, Command};
+
+/// The environment variable that says that an assignment waits on standard input.
+pub const ASSIGNED: &str = "HURTIG_ASSIGNED";
+
+/// The longest assignment, in bytes.
+const MAX_ASSIGNMENT_BYTES: u32 = 64 << 20;
+
+/// A program that runs as part of the cluster.
+pub struct Process {
+    child: Child,
+    /// Held open as long as the parent lives.
+    _pipe: ChildStdin,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a program. `log` is the file, without its ending, that takes what it prints: `.out` and `.log`.
+    ///
+    /// # Errors
+    /// The file cannot be written, or the program not be started.
+    pub async fn start(program: &Path, assignment: &Assignment, log: &Path) -> io::Result<Process> {
+        if let Some(folder) = log.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let open = |ending: &str| File::options().create(true).append(true).open(log.with_extension(ending));
+        let folder = &assignment.call.folder;
+        let folder = if folder.is_dir() { folder.as_path() } else { Path::new("/") };
+        let mut command = Command::new(program);
+        command
+            .args(&assignment.call.args)
+            .env(ASSIGNED, "1")
+            .current_dir(folder)
+            .stdin(Stdio::piped())
+            .stdout(open("out")?)
+            .stderr(open("log")?)
+            .kill_on_drop(true)
+            // Not of the daemon's group: a Ctrl-C there is the daemon's to pass on.
+            .process_group(0);
+        let mut child = command.spawn()?;
+        let mut pipe = child.stdin.take().ok_or_else(|| io::Error::other("no pipe to the program"))?;
+        let bytes = rmp_serde::to_vec_named(assignment).map_err(io::Error::other)?;
+        pipe.write_all(&(bytes.len() as u32).to_le_bytes()).await?;
+        pipe.write_all(&bytes).await?;
+        pipe.flush().await?;
+        Ok(Process { child, _pipe: pipe, log: log.to_path_buf() })
+    }
+
+    /// Its process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits for its end and tells it as a sentence: the exit code or signal, and the last lines of its log.
+    pub async fn ended(&mut self) -> String {
+        let status = self.child.wait().await;
+        let how = match status {
+            Ok(status) => describe(status),
+            Err(error) => format!("its end was not seen: {error}"),
+        };
+        match last_lines(&self.log.with_extension("log")) {
+            Some(lines) => format!("{how}; it said: {lines}"),
+            None => how,
+        }
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        // One that has ended needs no killing.
+        let _ = self.child.start_kill();
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("its process ended with exit code {code}"),
+        (None, Some(signal)) => format!("its process was ended by signal {signal}"),
+        (None, None) => "its process ended".into(),
+    }
+}
+
+/// The end of a file, as one line.
+fn last_lines(path: &Path) -> Option<String> {
+    use std::io::{Seek, SeekFrom};
+    let mut file = File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(600))).ok()?;
+    let mut bytes = Vec::new();
+    file.take(600).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let last = lines[lines.len().saturating_sub(3)..].join(" | ");
+    (!last.is_empty()).then_some(last)
+}
+
+/// The assignment that waits on this process's standard input, if it was started as part of a cluster.
+///
+/// # Errors
+/// What is there is no assignment.
+pub fn assignment() -> io::Result<Option<Assignment>> {
+    if std::env::var_os(ASSIGNED).is_none() {
+        return Ok(None);
+    }
+    read_assignment(&mut io::stdin().lock()).map(Some)
+}
+
+fn read_assignment<T: for<'de> Deserialize<'de> + Serialize>(input: &mut impl Read) -> io::Result<T> {
+    let mut length = [0; 4];
+    input.read_exact(&mut length)?;
+    let length = u32::from_le_bytes(length);
+    if length > MAX_ASSIGNMENT_BYTES {
+        return Err(io::Error::other(format!("an assignment of {length} bytes")));
+    }
+    // Grows with what arrives.
+    let mut bytes = Vec::new();
+    input.take(length.into()).read_to_end(&mut bytes)?;
+    if bytes.len() < length as usize {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    rmp_serde::from_slice(&bytes).map_err(io::Error::other)
+}
+
+/// Waits, on a thread of its own, until this process's parent has died, then calls `then`.
+pub fn when_parent_dies(then: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    #[allow(clippy::disallowed_methods, reason = "a blocking read that ends with the process")]
+    std::thread::Builder::new().name("parent".into()).spawn(move || {
+        let mut byte = [0];
+        while matches!(io::stdin().lock().read(&mut byte), Ok(1..)) {}
+        then();
+    })?;
+    Ok(())
+}

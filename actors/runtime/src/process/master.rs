@@ -1,0 +1,492 @@
+//! A master's process: runs one job's JobMaster, which works as it does when embedded.
+//!
+//! Its host stands between it and other processes: to the JobMaster it is the ResourceManager, passing requests for
+//! slots to the JobManager, and it has a stub for each worker. The JobManager may go and come back meanwhile: the host
+//! dials it again and the job goes on.
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::master::{Arguments as JobMasterArguments, JobMaster, JobMasterMessage};
+use crate::node::{Node, NodeEvent, Peer, PeerId, Reply, decode};
+use crate::process::worker::{any_port, node_options, store_of};
+use crate::protocol::{
+    Answer, Assignment, FromMaster, FromWorker, GraphSummary, MasterSpec, ToMaster, ToSubtask, ToWorker,
+};
+use crate::report::JobStatus;
+use crate::resource::{ResourceManagerMessage, SlotGrant};
+use crate::status::JobState;
+use crate::stub;
+use crate::subtask::SubtaskMessage;
+use crate::subtask::neighbours::SubtaskRef;
+use crate::tasks::Tasks;
+use crate::worker::WorkerMessage;
+use crate::worker::links::WorkerId;
+use hurtig_dataflow::error::describe;
+use hurtig_dataflow::graph::JobGraph;
+use hurtig_dataflow::ids::JobId;
+use hurtig_state::CheckpointStore;
+use hurtig_transport::{Identity, Peer as Whom, Role, Tls};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+
+/// How long workers whose processes were started may take to connect.
+const WORKER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Between two tries to reach the JobManager.
+const REDIAL_DELAY: Duration = Duration::from_millis(500);
+
+/// Between two messages with the job's status.
+const STATUS_DELAY: Duration = Duration::from_millis(100);
+
+/// What the host is told.
+enum HostMessage {
+    /// From the node.
+    Node(NodeEvent),
+    /// From the JobMaster, to whom this is the ResourceManager.
+    Resource(ResourceManagerMessage),
+    /// From its own task: the job's status has changed.
+    StatusChanged,
+    /// From its own task: the JobManager could not be reached.
+    Redial,
+    /// From itself: workers have had their time to connect.
+    WorkersDue(u64),
+}
+impl ractor::Message for HostMessage {}
+
+struct Host;
+
+/// A worker that has connected.
+struct Connected {
+    peer: Peer,
+    actor: ActorRef<WorkerMessage>,
+    address: String,
+}
+
+/// Slots that were granted, whose workers have not all connected.
+struct Hiring {
+    number: u64,
+    workers: Vec<(WorkerId, usize)>,
+}
+
+struct State {
+    job: JobId,
+    spec: Arc<MasterSpec>,
+    address: String,
+    node: Node,
+    tls: Tls,
+    job_manager: Option<Peer>,
+    master: ActorRef<JobMasterMessage>,
+    status: watch::Sender<JobStatus>,
+    clock: Clock,
+    workers: BTreeMap<WorkerId, Connected>,
+    by_peer: BTreeMap<PeerId, WorkerId>,
+    /// Number of slots asked for and not yet granted.
+    requested: Option<usize>,
+    hiring: Option<Hiring>,
+    hired: u64,
+    tasks: Tasks,
+    done: Option<oneshot::Sender<()>>,
+}
+
+struct Arguments {
+    job: JobId,
+    graph: Arc<JobGraph>,
+    config: Config,
+    spec: MasterSpec,
+    tls: Tls,
+    done: oneshot::Sender<()>,
+}
+
+/// Runs a job's master to the job's end.
+///
+/// # Errors
+/// It cannot begin.
+pub async fn run(
+    assignment: &Assignment,
+    spec: MasterSpec,
+    graph: JobGraph,
+    config: Config,
+) -> Result<(), String> {
+    if let Some(difference) = spec.graph.difference(&GraphSummary::new(&graph)) {
+        return Err(different(&difference));
+    }
+    let tls = Identity::from_bytes(&spec.identity).and_then(Tls::new).map_err(|error| describe(&error))?;
+    let (done, ended) = oneshot::channel();
+    let arguments = Arguments { job: assignment.job, graph: Arc::new(graph), config, spec, tls, done };
+    let (_, host) = Actor::spawn(None, Host, arguments).await.map_err(|error| error.to_string())?;
+    let _ = ended.await;
+    let _ = host.await;
+    Ok(())
+}
+
+fn different(difference: &str) -> String {
+    format!(
+        "the program builds another job graph than when it was planned: {difference}; a graph must depend on nothing but the program's arguments"
+    )
+}
+
+impl Actor for Host {
+    type Msg = HostMessage;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<HostMessage>,
+        args: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let spec = Arc::new(args.spec);
+        let events = {
+            let myself = myself.clone();
+            Arc::new(move |event| drop(myself.cast(HostMessage::Node(event))))
+        };
+        let node = Node::start_linked(node_options(&args.config), events, myself.get_cell()).await?;
+        let local = any_port(&spec.host).await?;
+        let local = node.listen(local, &args.tls, |name| name.role() == Role::Worker).await?;
+        let resource_manager = stub::spawn(myself.get_cell(), {
+            let myself = myself.clone();
+            move |message| drop(myself.cast(HostMessage::Resource(message)))
+        });
+        let clock = Clock::new();
+        let store = store_of(&args.config, args.job)?;
+        let (status, changes) = watch::channel(JobStatus::new(args.job, &args.graph.name, spec.started_at));
+        let mut completed = Vec::new();
+        for location in &spec.completed {
+            match CheckpointStore::load(location).await {
+                Ok((_, metadata)) => completed.push(Arc::new(metadata)),
+                Err(error) => tracing::warn!("checkpoint skipped: {}", describe(&error)),
+            }
+        }
+        let arguments = JobMasterArguments {
+            job: args.job,
+            graph: args.graph,
+            config: args.config,
+            store,
+            clock,
+            resource_manager: resource_manager.await?,
+            status: status.clone(),
+            faults: None,
+            first_attempt: spec.first_attempt,
+            completed,
+        };
+        let (master, _) = Actor::spawn_linked(None, JobMaster, arguments, myself.get_cell()).await?;
+        let tasks = Tasks::default();
+        tasks.spawn(watch_status(changes, myself.clone()));
+        myself.cast(HostMessage::Redial)?;
+        Ok(State {
+            job: args.job,
+            address: format!("{}:{}", spec.host, local.port()),
+            spec,
+            node,
+            tls: args.tls,
+            job_manager: None,
+            master,
+            status,
+            clock,
+            workers: BTreeMap::new(),
+            by_peer: BTreeMap::new(),
+            requested: None,
+            hiring: None,
+            hired: 0,
+            tasks,
+            done: Some(args.done),
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<HostMessage>,
+        message: HostMessage,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            HostMessage::Node(NodeEvent::Connected(peer)) => state.on_connected(peer),
+            HostMessage::Node(NodeEvent::Lost { peer, reason }) => state.on_lost(&myself, &peer, &reason),
+            HostMessage::Node(NodeEvent::Received { from, message, reply }) => {
+                if from.name().role() == Role::Worker {
+                    state.on_worker(&myself, &from, &message).await?;
+                } else {
+                    state.on_job_manager(&myself, &message, reply);
+                }
+            }
+            HostMessage::Resource(ResourceManagerMessage::Request { slots, .. }) => {
+                state.requested = Some(slots);
+                state.tell_job_manager(&FromMaster::Request(slots));
+            }
+            HostMessage::Resource(ResourceManagerMessage::Release { .. }) => state.release(),
+            HostMessage::Resource(_) => {}
+            HostMessage::StatusChanged => state.show(),
+            HostMessage::Redial => state.redial(&myself),
+            HostMessage::WorkersDue(number) => state.on_workers_due(number),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<HostMessage>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(who, error) if who.get_id() == state.master.get_id() => {
+                state.on_master_gone(&error.to_string());
+            }
+            SupervisionEvent::ActorTerminated(who, _, _) if who.get_id() == state.master.get_id() => {
+                state.on_master_gone("it was stopped");
+            }
+            SupervisionEvent::ActorFailed(_, error) => {
+                tracing::error!("the master ends: {error}");
+                state.end(&myself);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Says when the status has changed, not too often.
+async fn watch_status(mut changes: watch::Receiver<JobStatus>, host: ActorRef<HostMessage>) {
+    while changes.changed().await.is_ok() {
+        let ended = changes.borrow_and_update().state.is_terminal();
+        if host.cast(HostMessage::StatusChanged).is_err() || ended {
+            return;
+        }
+        tokio::time::sleep(STATUS_DELAY).await;
+    }
+}
+
+impl State {
+    fn tell_job_manager(&self, message: &FromMaster) {
+        if let Some(peer) = &self.job_manager
+            && let Err(error) = peer.tell(message)
+        {
+            // What it has not heard it is told again when it is back.
+            tracing::debug!("the JobManager is not told: {error}");
+        }
+    }
+
+    fn show(&self) {
+        self.tell_job_manager(&FromMaster::Status(Box::new(self.status.borrow().clone())));
+    }
+
+    fn redial(&mut self, myself: &ActorRef<HostMessage>) {
+        let (node, tls, address) = (self.node.clone(), self.tls.clone(), self.spec.job_manager.clone());
+        let myself = myself.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = node.dial(&address, &tls, &Whom::Any(Role::JobManager)).await {
+                tracing::debug!("no JobManager at {address}: {}", describe(&error));
+                tokio::time::sleep(REDIAL_DELAY).await;
+                let _ = myself.cast(HostMessage::Redial);
+            }
+        });
+    }
+
+    fn on_connected(&mut self, peer: Peer) {
+        if peer.name().role() != Role::JobManager {
+            return;
+        }
+        self.job_manager = Some(peer);
+        self.tell_job_manager(&FromMaster::Ready { address: self.address.clone() });
+        self.show();
+        if let Some(slots) = self.requested {
+            self.tell_job_manager(&FromMaster::Request(slots));
+        }
+    }
+
+    fn on_lost(&mut self, myself: &ActorRef<HostMessage>, peer: &Peer, reason: &str) {
+        if self.job_manager.as_ref() == Some(peer) {
+            self.job_manager = None;
+            let myself = myself.clone();
+            self.tasks.spawn(async move {
+                tokio::time::sleep(REDIAL_DELAY).await;
+                let _ = myself.cast(HostMessage::Redial);
+            });
+        } else if let Some(worker) = self.by_peer.remove(&peer.id())
+            && self.workers.remove(&worker).is_some()
+        {
+            let reason = format!("its connection is lost: {reason}");
+            let _ = self.master.cast(JobMasterMessage::WorkerLost { worker, reason });
+        }
+    }
+
+    fn on_job_manager(&mut self, myself: &ActorRef<HostMessage>, message: &[u8], reply: Option<Reply>) {
+        match decode::<ToMaster>(message) {
+            Ok(ToMaster::Slots(Ok(workers))) => {
+                self.requested = None;
+                self.hired += 1;
+                let number = self.hired;
+                self.hiring = Some(Hiring { number, workers });
+                drop(myself.send_after(WORKER_TIMEOUT, move || HostMessage::WorkersDue(number)));
+                self.hire_if_connected();
+            }
+            Ok(ToMaster::Slots(Err(reason))) => {
+                self.requested = None;
+                self.refuse(reason);
+            }
+            Ok(ToMaster::WorkerEnded(worker, reason)) => {
+                let expected = |hiring: &mut Hiring| hiring.workers.iter().any(|(id, _)| *id == worker);
+                if self.hiring.take_if(expected).is_some() {
+                    self.refuse(format!("a worker could not begin: {reason}"));
+                } else if let Some(Connected { peer, .. }) = self.workers.remove(&worker) {
+                    self.by_peer.remove(&peer.id());
+                    let _ = self.master.cast(JobMasterMessage::WorkerLost { worker, reason });
+                }
+            }
+            Ok(ToMaster::Cancel) => drop(self.master.cast(JobMasterMessage::Cancel)),
+            Ok(ToMaster::Savepoint { target, stop }) => {
+                if let Some(reply) = reply {
+                    self.savepoint(target, stop, reply);
+                }
+            }
+            Ok(ToMaster::Goodbye) => self.end(myself),
+            Err(error) => tracing::error!("a message of the JobManager cannot be read: {error}"),
+        }
+    }
+
+    fn savepoint(&self, target: Option<String>, stop: bool, reply: Reply) {
+        let (answer, taken) = oneshot::channel();
+        let _ = self.master.cast(JobMasterMessage::Savepoint { target, stop, reply: answer });
+        self.tasks.spawn(async move {
+            let result: Answer<String> =
+                taken.await.unwrap_or_else(|_| Err("the job has ended meanwhile".into()));
+            reply.send(&result);
+        });
+    }
+
+    async fn on_worker(
+        &mut self,
+        myself: &ActorRef<HostMessage>,
+        from: &Peer,
+        message: &[u8],
+    ) -> Result<(), ActorProcessingErr> {
+        let message = match decode::<FromWorker>(message) {
+            Ok(message) => message,
+            Err(error) => {
+                from.close(&format!("its message cannot be read: {error}"));
+                return Ok(());
+            }
+        };
+        if let FromWorker::Ready { worker, address, graph } = message {
+            if let Some(difference) = self.spec.graph.difference(&graph) {
+                self.refuse(different(&difference));
+                return Ok(());
+            }
+            let peer = from.clone();
+            let actor = stub::spawn(myself.get_cell(), move |message| {
+                if let Some(message) = to_wire(message) {
+                    // One that is gone is reported by the node.
+                    let _ = peer.tell(&message);
+                }
+            });
+            self.by_peer.insert(from.id(), worker);
+            let connected = Connected { peer: from.clone(), actor: actor.await?, address };
+            self.workers.insert(worker, connected);
+            self.hire_if_connected();
+            return Ok(());
+        }
+        let Some(worker) = self.by_peer.get(&from.id()).copied() else { return Ok(()) };
+        let Some(Connected { actor, .. }) = self.workers.get(&worker) else { return Ok(()) };
+        let message = match message {
+            FromWorker::Ready { .. } => return Ok(()),
+            FromWorker::Deployed(attempt, result) => {
+                let at = |id| (id, SubtaskRef::At { worker: actor.clone(), attempt, id });
+                let result = result.map(|subtasks| subtasks.into_iter().map(at).collect());
+                JobMasterMessage::Deployed { attempt, result }
+            }
+            FromWorker::Subtask(attempt, id, event) => JobMasterMessage::Subtask { attempt, id, event },
+            FromWorker::Failed(attempt, failure) => JobMasterMessage::SubtaskFailed { attempt, failure },
+            FromWorker::Stopped(attempt) => JobMasterMessage::Stopped { attempt, worker: Some(worker) },
+        };
+        // If it has failed, so has this host.
+        let _ = self.master.cast(message);
+        Ok(())
+    }
+
+    /// Gives the JobMaster its slots once their workers are there.
+    fn hire_if_connected(&mut self) {
+        let all_there =
+            |hiring: &mut Hiring| hiring.workers.iter().all(|(worker, _)| self.workers.contains_key(worker));
+        let Some(hiring) = self.hiring.take_if(all_there) else { return };
+        let grant = |(worker, slots): (WorkerId, usize)| {
+            let connected = &self.workers[&worker];
+            let address = Some(connected.address.clone());
+            SlotGrant { worker, actor: Some(connected.actor.clone()), address, slots }
+        };
+        let grants = hiring.workers.into_iter().map(grant).collect();
+        let _ = self.master.cast(JobMasterMessage::Slots(Ok(grants)));
+    }
+
+    fn refuse(&self, reason: String) {
+        let _ = self.master.cast(JobMasterMessage::Slots(Err(reason)));
+    }
+
+    fn on_workers_due(&mut self, number: u64) {
+        if self.hiring.take_if(|hiring| hiring.number == number).is_some() {
+            let seconds = WORKER_TIMEOUT.as_secs();
+            self.refuse(format!("workers were started and did not connect within {seconds} s"));
+        }
+    }
+
+    /// Workers end with their connection.
+    fn release(&mut self) {
+        self.requested = None;
+        self.hiring = None;
+        self.by_peer.clear();
+        for Connected { peer, actor, .. } in std::mem::take(&mut self.workers).into_values() {
+            peer.close("its slots are given back");
+            actor.stop(None);
+        }
+        self.tell_job_manager(&FromMaster::Release);
+    }
+
+    fn on_master_gone(&mut self, reason: &str) {
+        let now = self.clock.now();
+        self.status.send_if_modified(|status| {
+            let lost = !status.state.is_terminal();
+            if lost {
+                status.state = JobState::Failed;
+                status.failure = Some(format!("the job's master ended before the job: {reason}"));
+                status.ended_at = Some(now);
+            }
+            lost
+        });
+        self.show();
+    }
+
+    fn end(&mut self, myself: &ActorRef<HostMessage>) {
+        tracing::debug!(job = %self.job, "the master ends");
+        if let Some(done) = self.done.take() {
+            let _ = done.send(());
+        }
+        myself.stop(None);
+    }
+}
+
+/// What a JobMaster tells a Worker, as it travels.
+fn to_wire(message: WorkerMessage) -> Option<ToWorker> {
+    match message {
+        WorkerMessage::Deploy { attempt, deployments, restored_from, .. } => {
+            let settings = deployments.first()?.settings.clone();
+            let subtasks = deployments.iter().map(|deployment| deployment.id).collect();
+            Some(ToWorker::Deploy { attempt, subtasks, settings, restored_from })
+        }
+        WorkerMessage::Start { attempt, placement, .. } => {
+            Some(ToWorker::Start(attempt, (*placement).clone()))
+        }
+        WorkerMessage::Stop { attempt, .. } => Some(ToWorker::Stop(attempt)),
+        WorkerMessage::ToSubtask { attempt, id, message } => {
+            let message = match message {
+                SubtaskMessage::Assigned(assignment) => ToSubtask::Assigned(assignment),
+                SubtaskMessage::Trigger(barrier) => ToSubtask::Trigger(barrier),
+                SubtaskMessage::Completed(checkpoint) => ToSubtask::Completed(checkpoint),
+                _ => return None,
+            };
+            Some(ToWorker::Subtask(attempt, id, message))
+        }
+        WorkerMessage::Connected { .. } | WorkerMessage::LinkLost { .. } => None,
+    }
+}

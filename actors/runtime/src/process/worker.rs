@@ -1,0 +1,325 @@
+//! A worker's process: runs a job's subtasks on one TaskManager.
+//!
+//! It dials the job's master, does what that says, and ends when the connection to it is lost: then the master counts
+//! its subtasks as gone, so they must not go on.
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::execution::ExecutionGraph;
+use crate::master::{JobMasterMessage, restore};
+use crate::node::{Node, NodeEvent, NodeOptions, Peer, decode};
+use crate::protocol::{Assignment, FromWorker, GraphSummary, ToSubtask, ToWorker, WorkerSpec};
+use crate::stub;
+use crate::subtask::neighbours::SubtaskRef;
+use crate::subtask::{Deployment, SubtaskMessage, SubtaskSettings};
+use crate::tasks::Tasks;
+use crate::worker::links::{Dial, Duplex, Network, link_options, welcome};
+use crate::worker::{self, Worker, WorkerMessage};
+use hurtig_dataflow::error::describe;
+use hurtig_dataflow::graph::JobGraph;
+use hurtig_dataflow::ids::{Attempt, JobId, SubtaskId};
+use hurtig_state::CheckpointStore;
+use hurtig_transport::{
+    DialOptions, Identity, Listener, ListenerOptions, Peer as Whom, Purpose, Role, Tls, dial,
+};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long a worker that has connected may take to say who it is.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the host of a Worker is told.
+enum HostMessage {
+    /// From the node.
+    Node(NodeEvent),
+}
+impl ractor::Message for HostMessage {}
+
+struct Host;
+
+struct State {
+    job: JobId,
+    graph: Arc<JobGraph>,
+    config: Config,
+    store: CheckpointStore,
+    clock: Clock,
+    worker: ActorRef<WorkerMessage>,
+    /// Stands for the master.
+    master: ActorRef<JobMasterMessage>,
+    tasks: Tasks,
+    done: Option<oneshot::Sender<String>>,
+}
+
+struct Arguments {
+    job: JobId,
+    graph: Arc<JobGraph>,
+    config: Config,
+    store: CheckpointStore,
+    spec: WorkerSpec,
+    network: Network,
+    listener: Listener,
+    done: oneshot::Sender<String>,
+    node: tokio::sync::watch::Receiver<Option<Peer>>,
+}
+
+/// Runs a worker to its end; returns why it ended.
+///
+/// # Errors
+/// It cannot begin: no master, no address to listen on, a checkpoint folder that cannot be used.
+pub async fn run(
+    assignment: &Assignment,
+    spec: WorkerSpec,
+    graph: JobGraph,
+    config: Config,
+) -> Result<String, String> {
+    let store = store_of(&config, assignment.job)?;
+    let tls = Identity::from_bytes(&spec.identity).and_then(Tls::new).map_err(|error| describe(&error))?;
+    let address = any_port(&spec.host).await?;
+    let options = ListenerOptions::new([Purpose::DATA], |name, _| name.role() == Role::Worker);
+    let listener = Listener::bind(address, tls.clone(), options).await.map_err(|error| describe(&error))?;
+    let local = listener.local_addr().map_err(|error| describe(&error))?;
+    let job = assignment.job;
+    let network = Network {
+        address: format!("{}:{}", spec.host, local.port()),
+        dial: dial_workers(tls.clone(), job),
+        options: link_options(),
+    };
+    let (done, ended) = oneshot::channel();
+    let (connected, node_peer) = tokio::sync::watch::channel(None);
+    let summary = GraphSummary::new(&graph);
+    let ready = FromWorker::Ready { worker: spec.worker, address: network.address.clone(), graph: summary };
+    let master = spec.master.clone();
+    let options = node_options(&config);
+    let arguments = Arguments {
+        job,
+        graph: Arc::new(graph),
+        config,
+        store,
+        spec,
+        network,
+        listener,
+        done,
+        node: node_peer,
+    };
+    let (host, _) = Actor::spawn(None, Host, arguments).await.map_err(|error| error.to_string())?;
+    let node = Node::start(options, {
+        let host = host.clone();
+        Arc::new(move |event| drop(host.cast(HostMessage::Node(event))))
+    });
+    let node = node.await.map_err(|error| describe(&error))?;
+    let whom = Whom::AnyOfJob(Role::Master, job.to_string());
+    let peer = node.dial(&master, &tls, &whom).await.map_err(|error| describe(&error))?;
+    connected.send_replace(Some(peer.clone()));
+    peer.tell(&ready).map_err(|error| error.to_string())?;
+    Ok(ended.await.unwrap_or_else(|_| "its host has ended".into()))
+}
+
+/// The options of a node, as configured.
+pub fn node_options(config: &Config) -> NodeOptions {
+    NodeOptions {
+        heartbeat_interval: config.heartbeat.interval,
+        heartbeat_timeout: config.heartbeat.timeout,
+        ..NodeOptions::default()
+    }
+}
+
+/// Where a job's checkpoints lie, for any of its processes.
+pub fn store_of(config: &Config, job: JobId) -> Result<CheckpointStore, String> {
+    let location = match &config.checkpoint.dir {
+        Some(dir) => dir.display().to_string(),
+        None => format!("memory:{job}"),
+    };
+    CheckpointStore::open(&location).map_err(|error| describe(&error))
+}
+
+/// Any port of the address that a host name stands for.
+pub async fn any_port(host: &str) -> Result<SocketAddr, String> {
+    let mut found = tokio::net::lookup_host((host, 0))
+        .await
+        .map_err(|error| format!("'{host}' is no address of this machine: {error}"))?;
+    found.next().ok_or_else(|| format!("'{host}' is no address of this machine"))
+}
+
+fn dial_workers(tls: Tls, job: JobId) -> Dial {
+    Arc::new(move |address| {
+        let tls = tls.clone();
+        Box::pin(async move {
+            let whom = Whom::AnyOfJob(Role::Worker, job.to_string());
+            let connection = dial(&tls, &address, &whom, Purpose::DATA, &DialOptions::default())
+                .await
+                .map_err(std::io::Error::other)?;
+            Ok(Box::new(connection.stream) as Box<dyn Duplex>)
+        })
+    })
+}
+
+impl Actor for Host {
+    type Msg = HostMessage;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<HostMessage>,
+        args: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let node = args.node.clone();
+        let master = stub::spawn(myself.get_cell(), move |message| {
+            // A master that is gone ends this process by the node's word.
+            if let (Some(peer), Some(message)) = (node.borrow().as_ref(), to_wire(message)) {
+                let _ = peer.tell(&message);
+            }
+        });
+        let arguments = worker::Arguments { id: args.spec.worker, network: Some(args.network) };
+        let (worker, _) = Actor::spawn_linked(None, Worker, arguments, myself.get_cell()).await?;
+        let tasks = Tasks::default();
+        let (accepting, of_worker, mut listener) = (tasks.clone(), worker.clone(), args.listener);
+        tasks.spawn(async move {
+            loop {
+                let stream = Box::new(listener.accept().await.stream);
+                let welcome = tokio::time::timeout(HELLO_TIMEOUT, welcome(of_worker.clone(), stream));
+                accepting.spawn(async move { drop(welcome.await) });
+            }
+        });
+        Ok(State {
+            job: args.job,
+            graph: args.graph,
+            config: args.config,
+            store: args.store,
+            clock: Clock::new(),
+            worker,
+            master: master.await?,
+            tasks,
+            done: Some(args.done),
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<HostMessage>,
+        HostMessage::Node(event): HostMessage,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            NodeEvent::Connected(_) => {}
+            NodeEvent::Lost { reason, .. } => {
+                state.end(format!("the job's master is gone: {reason}"));
+                myself.stop(None);
+            }
+            NodeEvent::Received { message, .. } => match decode::<ToWorker>(&message) {
+                Ok(message) => state.on_told(message),
+                Err(error) => tracing::error!("a message of the master cannot be read: {error}"),
+            },
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<HostMessage>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        if let SupervisionEvent::ActorFailed(_, error) = event {
+            state.end(error.to_string());
+            myself.stop(None);
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn end(&mut self, reason: String) {
+        if let Some(done) = self.done.take() {
+            let _ = done.send(reason);
+        }
+    }
+
+    fn on_told(&mut self, message: ToWorker) {
+        let message = match message {
+            ToWorker::Deploy { attempt, subtasks, settings, restored_from } => {
+                return self.deploy(attempt, subtasks, settings, restored_from);
+            }
+            ToWorker::Start(attempt, placement) => WorkerMessage::Start {
+                attempt,
+                direct: Arc::new(BTreeMap::new()),
+                placement: Arc::new(placement),
+            },
+            ToWorker::Stop(attempt) => WorkerMessage::Stop { attempt, master: self.master.clone() },
+            ToWorker::Subtask(attempt, id, message) => {
+                let message = match message {
+                    ToSubtask::Assigned(assignment) => SubtaskMessage::Assigned(assignment),
+                    ToSubtask::Trigger(barrier) => SubtaskMessage::Trigger(barrier),
+                    ToSubtask::Completed(checkpoint) => SubtaskMessage::Completed(checkpoint),
+                };
+                WorkerMessage::ToSubtask { attempt, id, message }
+            }
+        };
+        // If it has failed, so has this host.
+        let _ = self.worker.cast(message);
+    }
+
+    /// Reads the state that the subtasks start from, then makes them.
+    fn deploy(
+        &self,
+        attempt: Attempt,
+        subtasks: Vec<SubtaskId>,
+        settings: SubtaskSettings,
+        restored_from: Option<String>,
+    ) {
+        let (graph, config, store) = (Arc::clone(&self.graph), self.config.clone(), self.store.clone());
+        let (worker, master, clock, job) = (self.worker.clone(), self.master.clone(), self.clock, self.job);
+        self.tasks.spawn(async move {
+            let restored = match restored_from {
+                Some(location) => restore::load(&location, &config, &graph).await,
+                None => Ok(BTreeMap::new()),
+            };
+            let message = match restored {
+                Ok(mut restored) => {
+                    let execution = ExecutionGraph::new(&graph);
+                    let deployment = |id: SubtaskId| {
+                        Some(Deployment {
+                            id,
+                            job,
+                            graph: Arc::clone(&graph),
+                            attempt,
+                            wiring: execution.wiring.get(&id)?.clone(),
+                            restored: restored.remove(&id).unwrap_or_default(),
+                            settings: settings.clone(),
+                            store: store.clone(),
+                            master: master.clone(),
+                            clock,
+                            faults: None,
+                        })
+                    };
+                    let deployments = subtasks.into_iter().filter_map(deployment).collect();
+                    let deploy = WorkerMessage::Deploy { attempt, deployments, restored_from: None, master };
+                    let _ = worker.cast(deploy);
+                    return;
+                }
+                Err(failure) => JobMasterMessage::Deployed { attempt, result: Err(failure) },
+            };
+            let _ = master.cast(message);
+        });
+    }
+}
+
+/// What a Worker and its subtasks tell their master, as it travels.
+fn to_wire(message: JobMasterMessage) -> Option<FromWorker> {
+    match message {
+        JobMasterMessage::Deployed { attempt, result } => Some(FromWorker::Deployed(
+            attempt,
+            result.map(|subtasks: Vec<(SubtaskId, SubtaskRef)>| {
+                subtasks.into_iter().map(|(id, _)| id).collect()
+            }),
+        )),
+        JobMasterMessage::Subtask { attempt, id, event } => Some(FromWorker::Subtask(attempt, id, event)),
+        JobMasterMessage::SubtaskFailed { attempt, failure } => Some(FromWorker::Failed(attempt, failure)),
+        JobMasterMessage::Stopped { attempt, .. } => Some(FromWorker::Stopped(attempt)),
+        _ => None,
+    }
+}

@@ -1,0 +1,393 @@
+//! What the processes of a cluster tell each other over the control plane, as plain data.
+//!
+//! A message type belongs to a direction. Whoever receives takes it only from a peer whose certificate has the role.
+
+use crate::failure::Failure;
+use crate::master::SubtaskEvent;
+use crate::report::JobStatus;
+use crate::subtask::SubtaskSettings;
+use crate::worker::links::{Placement, WorkerId};
+use hurtig_dataflow::element::Barrier;
+use hurtig_dataflow::graph::JobGraph;
+use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
+use hurtig_dataflow::source::AnyAssignment;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Bytes of a program in one message.
+pub const CHUNK_BYTES: usize = 1 << 20;
+
+/// A program, named by the SHA-256 of its bytes in hexadecimal digits.
+pub type ProgramHash = String;
+
+/// A program to run, and how it is called.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// The program.
+    pub program: ProgramHash,
+    /// The name of its file, for people.
+    pub file_name: String,
+    /// Its arguments, without its name.
+    pub args: Vec<String>,
+    /// Configuration of whoever submits it, as `key=value`; its arguments override them.
+    pub defines: Vec<String>,
+    /// The folder it is called in, where the machine has it.
+    pub folder: PathBuf,
+}
+
+/// From a client to the JobManager; each is a question.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ClientRequest {
+    /// Whether a program is there already. Answer: `bool`.
+    HasProgram(ProgramHash),
+    /// A program will follow. Answer: the upload's number.
+    BeginUpload {
+        /// What its bytes will hash to.
+        program: ProgramHash,
+        /// How many there are.
+        size_bytes: u64,
+    },
+    /// The next bytes of an upload. Answer: nothing.
+    Chunk {
+        /// The upload.
+        upload: u64,
+        /// At most [`CHUNK_BYTES`].
+        bytes: serde_bytes::ByteBuf,
+    },
+    /// All bytes are sent. Answer: nothing.
+    FinishUpload(u64),
+    /// Run a program. Answer: [`Submitted`].
+    Submit(Call),
+    /// The jobs there are. Answer: their [`JobStatus`].
+    List,
+    /// One job, by its id or the beginning of it. Answer: its [`JobStatus`] and graph.
+    Info(String),
+    /// One job, when it has changed since the given version. Answer: [`Changed`].
+    Follow {
+        /// The job.
+        job: JobId,
+        /// What the client has seen; 0 for nothing.
+        seen: u64,
+    },
+    /// End a job. Answer: nothing.
+    Cancel(JobId),
+    /// Take a savepoint. Answer: its location.
+    Savepoint {
+        /// The job.
+        job: JobId,
+        /// Where to.
+        target: Option<String>,
+        /// Whether the job stops with it.
+        stop: bool,
+    },
+    /// What the cluster consists of. Answer: [`Overview`].
+    Overview,
+}
+
+/// An answer, or a sentence that says why there is none.
+pub type Answer<T> = Result<T, String>;
+
+/// A job that was accepted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Submitted {
+    /// The job.
+    pub job: JobId,
+    /// Its graph.
+    pub graph: GraphSummary,
+}
+
+/// A job's status with its version.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Changed {
+    /// Grows with each change.
+    pub version: u64,
+    /// The status.
+    pub status: JobStatus,
+}
+
+/// A TaskManager, as the cluster shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TaskManagerSummary {
+    /// Its name.
+    pub name: String,
+    /// Its slots.
+    pub slots: usize,
+    /// Those that are used.
+    pub used: usize,
+}
+
+/// What the cluster consists of.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Overview {
+    /// TaskManagers that are registered.
+    pub task_managers: Vec<TaskManagerSummary>,
+}
+
+/// A job graph for people, and for comparing what the processes of a job have built.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GraphSummary {
+    /// Name of the job.
+    pub name: String,
+    /// Number of key groups.
+    pub max_parallelism: u32,
+    /// Slots needed.
+    pub slots: usize,
+    /// The vertices.
+    pub vertices: Vec<VertexSummary>,
+    /// The edges: from, to, and the way records take.
+    pub edges: Vec<(usize, usize, String)>,
+}
+
+/// A vertex for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VertexSummary {
+    /// Its name.
+    pub name: String,
+    /// Its parallelism.
+    pub parallelism: usize,
+    /// The uids of its operators.
+    pub operators: Vec<String>,
+}
+
+impl GraphSummary {
+    /// What there is to tell of a graph.
+    pub fn new(graph: &JobGraph) -> Self {
+        let vertex = |vertex: &hurtig_dataflow::graph::Vertex| VertexSummary {
+            name: vertex.name.clone(),
+            parallelism: vertex.parallelism,
+            operators: vertex.chain.iter().map(|operator| operator.uid.clone()).collect(),
+        };
+        let edge = |edge: &hurtig_dataflow::graph::JobEdge| {
+            (edge.from, edge.to, format!("{:?}", edge.partitioning.pattern).to_lowercase())
+        };
+        GraphSummary {
+            name: graph.name.clone(),
+            max_parallelism: graph.max_parallelism,
+            slots: graph.slots(),
+            vertices: graph.vertices.iter().map(vertex).collect(),
+            edges: graph.edges.iter().map(edge).collect(),
+        }
+    }
+
+    /// The first difference to what another process has built, as a sentence.
+    pub fn difference(&self, other: &GraphSummary) -> Option<String> {
+        if self == other {
+            return None;
+        }
+        if self.vertices.len() != other.vertices.len() {
+            return Some(format!("{} vertices against {}", self.vertices.len(), other.vertices.len()));
+        }
+        for (one, two) in self.vertices.iter().zip(&other.vertices) {
+            if one != two {
+                return Some(format!(
+                    "vertex '{}' ({} subtasks, operators {}) against '{}' ({} subtasks, operators {})",
+                    one.name,
+                    one.parallelism,
+                    one.operators.join(", "),
+                    two.name,
+                    two.parallelism,
+                    two.operators.join(", "),
+                ));
+            }
+        }
+        let edges = self.edges.iter().zip(&other.edges).find(|(one, two)| one != two);
+        Some(match edges {
+            Some((one, two)) => format!("edge {one:?} against {two:?}"),
+            None if self.name != other.name => format!("name '{}' against '{}'", self.name, other.name),
+            None => "number of edges or key groups".into(),
+        })
+    }
+}
+
+/// From a TaskManager to the JobManager.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromTaskManager {
+    /// It offers slots. Told first on every connection.
+    Register {
+        /// Number of slots.
+        slots: usize,
+        /// Workers that run, of connections before.
+        workers: Vec<(JobId, WorkerId, usize)>,
+    },
+    /// A worker's process runs.
+    Started(JobId, WorkerId),
+    /// A worker's process has ended, or could not be started.
+    Ended(JobId, WorkerId, String),
+    /// Part of a program, from a place on. A question; the answer is the bytes, none at the end.
+    Fetch(ProgramHash, u64),
+}
+
+/// From the JobManager to a TaskManager.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToTaskManager {
+    /// Run a worker.
+    Launch {
+        /// Number of slots it stands for.
+        slots: usize,
+        /// What it is told on its pipe.
+        assignment: Box<Assignment>,
+    },
+    /// End the workers of a job.
+    Release(JobId),
+}
+
+/// What a program learns, on its standard input, that is started as part of a cluster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The job.
+    pub job: JobId,
+    /// How the program is called.
+    pub call: Call,
+    /// What it is to do.
+    pub role: RoleSpec,
+}
+
+/// What a program is to do in a cluster.
+#[derive(Clone, Serialize, Deserialize)]
+pub enum RoleSpec {
+    /// Build the job graph, write a [`Plan`] into a file, and end.
+    Plan(PathBuf),
+    /// Be the job's master.
+    Master(MasterSpec),
+    /// Run subtasks.
+    Worker(WorkerSpec),
+}
+
+impl std::fmt::Debug for RoleSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Identities are secret.
+        f.write_str(match self {
+            RoleSpec::Plan(_) => "Plan",
+            RoleSpec::Master(_) => "Master",
+            RoleSpec::Worker(_) => "Worker",
+        })
+    }
+}
+
+/// What planning gives: the graph, or why there is none.
+pub type Plan = Result<GraphSummary, String>;
+
+/// What a master needs to know.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct MasterSpec {
+    /// Its identity, of the job's own authority.
+    pub identity: Vec<u8>,
+    /// Where the JobManager listens for it.
+    pub job_manager: String,
+    /// The address others reach this machine by.
+    pub host: String,
+    /// The graph that was planned.
+    pub graph: GraphSummary,
+    /// Its first attempt.
+    pub first_attempt: Attempt,
+    /// Checkpoints of the job that masters before it have completed, oldest first.
+    pub completed: Vec<String>,
+    /// When the job was accepted.
+    pub started_at: i64,
+}
+
+/// What a worker needs to know.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct WorkerSpec {
+    /// Its id.
+    pub worker: WorkerId,
+    /// Its identity, of the job's own authority.
+    pub identity: Vec<u8>,
+    /// Where the job's master listens.
+    pub master: String,
+    /// The address others reach this machine by.
+    pub host: String,
+    /// The graph that was planned.
+    pub graph: GraphSummary,
+}
+
+/// From a master to the JobManager.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromMaster {
+    /// It runs. Told first on every connection.
+    Ready {
+        /// Where it listens for workers.
+        address: String,
+    },
+    /// The job's status has changed.
+    Status(Box<JobStatus>),
+    /// It needs slots.
+    Request(usize),
+    /// It needs its slots no more.
+    Release,
+}
+
+/// From the JobManager to a master.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToMaster {
+    /// Workers that were started for it with their slots, or why there are none.
+    Slots(Result<Vec<(WorkerId, usize)>, String>),
+    /// A worker's process has ended.
+    WorkerEnded(WorkerId, String),
+    /// End the job.
+    Cancel,
+    /// Take a savepoint. A question; the answer is its location.
+    Savepoint {
+        /// Where to.
+        target: Option<String>,
+        /// Whether the job stops with it.
+        stop: bool,
+    },
+    /// The job has ended and that is written down.
+    Goodbye,
+}
+
+/// From a worker to its master.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// It runs. Told first.
+    Ready {
+        /// Its id.
+        worker: WorkerId,
+        /// Where it listens for other workers.
+        address: String,
+        /// The graph it has built.
+        graph: GraphSummary,
+    },
+    /// Subtasks exist, or why not.
+    Deployed(Attempt, Result<Vec<SubtaskId>, Failure>),
+    /// Something has happened in a subtask.
+    Subtask(Attempt, SubtaskId, SubtaskEvent),
+    /// A subtask or a link has failed.
+    Failed(Attempt, Failure),
+    /// All subtasks of an attempt are gone.
+    Stopped(Attempt),
+}
+
+/// From a master to its workers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Make subtasks.
+    Deploy {
+        /// Their attempt.
+        attempt: Attempt,
+        /// Which.
+        subtasks: Vec<SubtaskId>,
+        /// Settings of all of them.
+        settings: SubtaskSettings,
+        /// The checkpoint their state is from.
+        restored_from: Option<String>,
+    },
+    /// Let them work.
+    Start(Attempt, Placement),
+    /// Stop an attempt's subtasks.
+    Stop(Attempt),
+    /// For one subtask.
+    Subtask(Attempt, SubtaskId, ToSubtask),
+}
+
+/// From a master and its children to a subtask.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToSubtask {
+    /// From the split enumerator.
+    Assigned(AnyAssignment),
+    /// From the split enumerator or the coordinator.
+    Trigger(Barrier),
+    /// From the coordinator.
+    Completed(CheckpointId),
+}
