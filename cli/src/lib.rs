@@ -1,10 +1,15 @@
-//! The `hurtig` command: runs programs, lists configuration keys, shows the demo.
+//! The `hurtig` command: runs programs and the processes of a cluster, lists configuration keys, shows the demo.
 //!
 //! Each verb is a module with its arguments and one `run` function, and an arm of [`main_with_args`].
 
+mod certs;
 mod config;
+mod daemons;
 mod demo;
 mod failure;
+mod jobs;
+mod memory;
+mod place;
 mod run;
 mod table;
 
@@ -35,6 +40,23 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::Args),
+    List(jobs::ListArgs),
+    /// Show a job of the cluster and its graph
+    Info(jobs::JobArgs),
+    /// End a job of the cluster without publishing what is not yet published
+    Cancel(jobs::JobArgs),
+    /// Take a savepoint of a job, publish all output up to it, and end the job
+    Stop(jobs::SavepointArgs),
+    /// Take a savepoint of a job, which goes on
+    Savepoint(jobs::SavepointArgs),
+    Cluster(daemons::ClusterArgs),
+    #[command(name = "jobmanager")]
+    JobManager(daemons::JobManagerArgs),
+    #[command(name = "taskmanager")]
+    TaskManager(daemons::TaskManagerArgs),
+    /// Make and show the certificates by which the processes of a cluster know each other
+    #[command(subcommand)]
+    Certs(certs::Verb),
     Demo(demo::Args),
     Config(config::Args),
     /// Print the completion script of a shell
@@ -59,7 +81,16 @@ pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let outcome = match cli.command {
-        Verb::Run(args) => succeeded(run::run(args, programs)),
+        Verb::Run(args) => run::run(args, programs),
+        Verb::List(args) => jobs::list(&args),
+        Verb::Info(args) => jobs::info(&args),
+        Verb::Cancel(args) => jobs::cancel(&args),
+        Verb::Stop(args) => jobs::savepoint(&args, true),
+        Verb::Savepoint(args) => jobs::savepoint(&args, false),
+        Verb::Cluster(args) => daemons::cluster(args),
+        Verb::JobManager(args) => daemons::job_manager(args),
+        Verb::TaskManager(args) => daemons::task_manager(args),
+        Verb::Certs(verb) => certs::run(verb),
         Verb::Demo(args) => demo::run(args, programs),
         Verb::Config(args) => succeeded(config::run(args, &mut std::io::stdout().lock())),
         Verb::Completions { shell } => {

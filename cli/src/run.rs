@@ -1,21 +1,35 @@
-//! `hurtig run`: becomes the program, which takes the common flags itself.
+//! `hurtig run`: submits a program to the cluster; with `--embedded`, becomes the program, which takes the common
+//! flags itself either way.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use crate::failure::Failure;
+use crate::jobs;
 
-/// Run a program; its job runs inside it
+/// Run a program as a job of the cluster, and follow the job to its end
 ///
-/// FLAGS are those every program takes: `hurtig run PROGRAM --help` lists them.
+/// FLAGS are those every program takes: `PROGRAM --help` lists them.
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "hurtig run PROGRAM [FLAGS] [-- ARGS]",
+    override_usage = "hurtig run [--detached] [--embedded] PROGRAM [FLAGS] [-- ARGS]",
     after_help = "Example: hurtig run target/release/flights --parallelism 2 --checkpoint-interval 10s -- --data flights.csv"
 )]
 pub(crate) struct Args {
+    /// Do not wait for the job's end: print its id
+    #[arg(long, conflicts_with = "embedded")]
+    detached: bool,
+
+    /// Run the program here, with its job inside it, as if it were started by hand
+    #[arg(long)]
+    embedded: bool,
+
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
+
     /// Binary linked with hurtig: a path, or a name found in PATH
     program: PathBuf,
 
@@ -37,15 +51,24 @@ pub(crate) fn split_program_args(
     (own, programs)
 }
 
-pub(crate) fn run(args: Args, program_args: Option<Vec<OsString>>) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args, program_args: Option<Vec<OsString>>) -> anyhow::Result<ExitCode> {
     let search_path = std::env::var_os("PATH").unwrap_or_default();
     let program = find(&args.program, &search_path)?;
+    if !args.embedded {
+        let mut all = args.flags;
+        if let Some(own) = program_args {
+            all.push("--".into());
+            all.extend(own);
+        }
+        return jobs::submit(&program, all, args.detached, args.quiet);
+    }
     let mut command = Command::new(&program);
     command.args(&args.flags);
     if let Some(own) = program_args {
         command.arg("--").args(own);
     }
-    replace_process(&mut command).map_err(|error| cannot_start(&program, &error).into())
+    replace_process(&mut command).map_err(|error| cannot_start(&program, &error))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Becomes the command; with exit code, signals and terminal it is then as if it had been started by hand.

@@ -29,6 +29,7 @@ pub mod client;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod daemon;
 pub mod execution;
 pub mod failure;
 pub mod fault;

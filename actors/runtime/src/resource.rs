@@ -13,6 +13,7 @@ use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Slots of one TaskManager for one job.
 #[derive(Clone)]
@@ -35,6 +36,27 @@ pub enum ResourceManagerMessage {
         task_manager: ActorRef<TaskManagerMessage>,
         /// Number of slots.
         slots: usize,
+        /// Those that jobs use already: it was registered before, with another ResourceManager or in another life.
+        used: BTreeMap<JobId, usize>,
+    },
+    /// From what stands for a TaskManager: it is gone.
+    Unregister {
+        /// The TaskManager.
+        task_manager: ActorId,
+    },
+    /// From what stands for a TaskManager: a Worker could not be started, or has ended.
+    WorkerEnded {
+        /// The job.
+        job: JobId,
+        /// The Worker.
+        worker: WorkerId,
+        /// Why.
+        reason: String,
+    },
+    /// From a client: the TaskManagers there are.
+    Overview {
+        /// Where to answer: names are for the asker to know.
+        reply: oneshot::Sender<Vec<(ActorId, usize, usize)>>,
     },
     /// From a JobMaster: it needs slots.
     Request {
@@ -76,6 +98,11 @@ impl ractor::Message for ResourceManagerMessage {}
 pub trait WorkerProvider: Send + Sync + 'static {
     /// Number of slots of each TaskManager to start so that `missing` more slots exist; empty if no more can be had.
     fn provide(&mut self, missing: usize, registered: usize) -> Vec<usize>;
+
+    /// Whether TaskManagers may come that were not asked for, so that a job that finds too few slots should wait.
+    fn may_come(&self) -> bool {
+        false
+    }
 }
 
 /// TaskManagers within this process: a fixed number, or what the first job needs.
@@ -96,6 +123,19 @@ impl WorkerProvider for InProcessProvider {
                 (0..count).map(|i| (i + 1) * missing / count - i * missing / count).collect()
             }
         }
+    }
+}
+
+/// TaskManagers that register by themselves: nothing can be started.
+pub struct Standalone;
+
+impl WorkerProvider for Standalone {
+    fn provide(&mut self, _: usize, _: usize) -> Vec<usize> {
+        Vec::new()
+    }
+
+    fn may_come(&self) -> bool {
+        true
     }
 }
 
@@ -172,9 +212,19 @@ impl Actor for ResourceManager {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            ResourceManagerMessage::Register { task_manager, slots } => {
+            ResourceManagerMessage::Register { task_manager, slots, used } => {
                 state.starting = state.starting.saturating_sub(1);
-                state.task_managers.push(Registered { actor: task_manager, slots, used: BTreeMap::new() });
+                state.task_managers.push(Registered { actor: task_manager, slots, used });
+            }
+            ResourceManagerMessage::Unregister { task_manager } => state.unregister(task_manager),
+            ResourceManagerMessage::WorkerEnded { job, worker, reason } => {
+                state.on_worker_ended(job, worker, &reason);
+            }
+            ResourceManagerMessage::Overview { reply } => {
+                let row = |registered: &Registered| {
+                    (registered.actor.get_id(), registered.slots, registered.slots - registered.free())
+                };
+                let _ = reply.send(state.task_managers.iter().map(row).collect());
             }
             ResourceManagerMessage::Request { job, slots, master } => {
                 state.waiting.push_back(Waiting { job, slots, master });
@@ -194,7 +244,7 @@ impl Actor for ResourceManager {
                 let arguments = (myself.clone(), slots, state.network.clone());
                 Actor::spawn_linked(None, TaskManager, arguments, myself.get_cell()).await?;
             }
-            if state.starting == 0 && registered > 0 {
+            if state.starting == 0 && registered > 0 && !state.provider.may_come() {
                 state.refuse_what_never_fits();
             }
         }
@@ -251,7 +301,7 @@ impl State {
             let worker = WorkerId(self.random.random());
             let grant = SlotGrant { worker, actor: None, address: None, slots: taken };
             grants.push(Launch { task_manager: registered.actor.get_id(), is_done: false, grant });
-            let _ = registered.actor.cast(TaskManagerMessage::Launch { job, worker });
+            let _ = registered.actor.cast(TaskManagerMessage::Launch { job, worker, slots: taken });
         }
         self.launching.insert(job, Launching { master, grants });
     }
@@ -270,6 +320,32 @@ impl State {
         if let Some(Launching { master, grants }) = self.launching.remove(&job) {
             let grants = grants.into_iter().map(|launch| launch.grant).collect();
             let _ = master.cast(JobMasterMessage::Slots(Ok(grants)));
+        }
+    }
+
+    /// Jobs that were about to start on it are given other slots.
+    fn unregister(&mut self, task_manager: ActorId) {
+        self.task_managers.retain(|registered| registered.actor.get_id() != task_manager);
+        let hit =
+            |launching: &Launching| launching.grants.iter().any(|launch| launch.task_manager == task_manager);
+        let again: Vec<JobId> =
+            self.launching.iter().filter(|(_, launching)| hit(launching)).map(|(job, _)| *job).collect();
+        for job in again {
+            let Some(Launching { master, grants }) = self.launching.remove(&job) else { continue };
+            let slots = grants.iter().map(|launch| launch.grant.slots).sum();
+            self.release(job);
+            self.waiting.push_front(Waiting { job, slots, master });
+        }
+    }
+
+    fn on_worker_ended(&mut self, job: JobId, worker: WorkerId, reason: &str) {
+        let is_new =
+            |launching: &Launching| launching.grants.iter().any(|launch| launch.grant.worker == worker);
+        if self.launching.get(&job).is_some_and(is_new)
+            && let Some(Launching { master, .. }) = self.launching.remove(&job)
+        {
+            self.release(job);
+            let _ = master.cast(JobMasterMessage::Slots(Err(format!("a worker could not begin: {reason}"))));
         }
     }
 

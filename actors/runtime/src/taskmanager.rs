@@ -9,7 +9,7 @@ use crate::worker::memory::MemoryNetwork;
 use crate::worker::{Arguments, Worker, WorkerMessage};
 use hurtig_dataflow::ids::JobId;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// What a TaskManager is told.
 pub enum TaskManagerMessage {
@@ -19,6 +19,8 @@ pub enum TaskManagerMessage {
         job: JobId,
         /// The Worker's id.
         worker: WorkerId,
+        /// Slots it stands for.
+        slots: usize,
     },
     /// From the ResourceManager: the job has given its slots back.
     Release {
@@ -50,7 +52,8 @@ impl Actor for TaskManager {
         myself: ActorRef<TaskManagerMessage>,
         (resource_manager, slots, network): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        resource_manager.cast(ResourceManagerMessage::Register { task_manager: myself, slots })?;
+        let used = BTreeMap::new();
+        resource_manager.cast(ResourceManagerMessage::Register { task_manager: myself, slots, used })?;
         Ok(State { resource_manager, network, workers: HashMap::new() })
     }
 
@@ -61,7 +64,7 @@ impl Actor for TaskManager {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            TaskManagerMessage::Launch { job, worker } => {
+            TaskManagerMessage::Launch { job, worker, .. } => {
                 let network = state.network.as_ref().map(|network| network.network(worker));
                 let address = network.as_ref().map(|network| network.address.clone());
                 let arguments = Arguments { id: worker, network };

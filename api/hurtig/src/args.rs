@@ -132,7 +132,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<(Config, Vec<String
 }
 
 /// [`parse`] on top of given sources instead of this process's.
-fn parse_onto(
+pub(crate) fn parse_onto(
     sources: ConfigBuilder,
     args: impl Iterator<Item = OsString>,
 ) -> Result<(Config, Vec<String>, Ui), ArgsError> {

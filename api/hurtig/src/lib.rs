@@ -344,6 +344,7 @@
 mod args;
 mod program;
 mod progress;
+mod role;
 
 pub use args::{ArgsError, Ui, parse};
 pub use hurtig_dataflow as dataflow;
@@ -353,7 +354,9 @@ pub use hurtig_formats as formats;
 pub use hurtig_runtime::actors;
 pub use hurtig_runtime::fault;
 pub use hurtig_runtime::{Cluster, Config, JobClient, JobError, JobState, JobStatus, RunError, config};
-pub use program::{configured, execute, run, run_and_then, run_with_args, runtime};
+#[doc(hidden)]
+pub use hurtig_runtime::{daemon, protocol};
+pub use program::{configured, execute, run, run_and_then, run_with_args, runtime, start_logging};
 /// The actor library that jobs are made of, for programs that talk to them as actors.
 pub use ractor;
 

@@ -2,9 +2,11 @@
 
 use crate::args::{Ui, parse};
 use crate::progress;
+use crate::role;
 use hurtig_dataflow::BoxError;
 use hurtig_dataflow::error::describe;
 use hurtig_datastream::Environment;
+use hurtig_runtime::process::child;
 use hurtig_runtime::{Cluster, Config, JobError, JobStatus, RunError};
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -40,6 +42,17 @@ pub fn run_and_then(
     build: impl FnOnce(&Environment, &[String]) -> Result<(), BoxError>,
     ended: impl FnOnce(),
 ) -> ExitCode {
+    match child::assignment() {
+        Ok(None) => {}
+        Ok(Some(assignment)) => {
+            start_logging();
+            return role::take(assignment, name, build);
+        }
+        Err(error) => {
+            eprintln!("error: what this process is to do in its cluster cannot be read: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
     let (config, own, ui) = match parse(args.into_iter()) {
         Ok(parsed) => parsed,
         Err(error) => return ExitCode::from(error.report()),
@@ -159,7 +172,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 /// Warnings go to standard error; `HURTIG_LOG` asks for more.
-fn start_logging() {
+pub fn start_logging() {
     let filter = EnvFilter::try_from_env("HURTIG_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     let filter = ["ractor=warn", "ractor_cluster=warn"]
         .iter()

@@ -5,6 +5,8 @@
 //! to files.
 
 use crate::protocol::Assignment;
+use crate::tasks::Tasks;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read};
@@ -143,4 +145,50 @@ pub fn when_parent_dies(then: impl FnOnce() + Send + 'static) -> io::Result<()> 
         then();
     })?;
     Ok(())
+}
+
+/// A program that runs as part of the cluster, as an actor: child of the daemon that started it, which sees its end as
+/// the actor's, with the reason. When the actor ends the program is killed.
+pub struct ChildProcess;
+
+/// What a child is told.
+pub enum ChildMessage {
+    /// From its own task: the program has ended.
+    Ended(String),
+}
+impl ractor::Message for ChildMessage {}
+
+/// What a child is made of: the program, what it learns, and its log.
+pub type ChildArguments = (PathBuf, Box<Assignment>, PathBuf);
+
+impl Actor for ChildProcess {
+    type Msg = ChildMessage;
+    type State = Tasks;
+    type Arguments = ChildArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ChildMessage>,
+        (program, assignment, log): ChildArguments,
+    ) -> Result<Tasks, ActorProcessingErr> {
+        let mut process = Process::start(&program, &assignment, &log).await.map_err(|error| {
+            format!("'{}' ({}) cannot be started: {error}", assignment.call.file_name, program.display())
+        })?;
+        let tasks = Tasks::default();
+        tasks.spawn(async move {
+            let how = process.ended().await;
+            let _ = myself.cast(ChildMessage::Ended(how));
+        });
+        Ok(tasks)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ChildMessage>,
+        ChildMessage::Ended(how): ChildMessage,
+        _: &mut Tasks,
+    ) -> Result<(), ActorProcessingErr> {
+        myself.stop(Some(how));
+        Ok(())
+    }
 }

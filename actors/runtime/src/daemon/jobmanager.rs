@@ -1,0 +1,566 @@
+//! The JobManager's process: accepts programs, has each planned, gives each job a master process and slots.
+//!
+//! Root of its process, with the ResourceManager and a child for each program it has started. A master that ends
+//! before its job is started again, from the last checkpoint it told of. When the JobManager itself ends, masters and
+//! workers go on; one that is started again in the same folder finds the jobs in its memory and waits for their masters
+//! to come back, and replaces those that do not.
+
+mod clients;
+mod job;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::daemon::memory::{JobMemory, Programs, RememberedJob, Upload};
+use crate::master::JobMasterMessage;
+use crate::node::{Node, NodeError, NodeEvent, Peer, PeerId, Reply, decode};
+use crate::process::child::{ChildMessage, ChildProcess};
+use crate::process::worker::{any_port, node_options};
+use crate::protocol::{
+    Answer, Assignment, Call, FromMaster, FromTaskManager, Plan, RoleSpec, Submitted, ToTaskManager,
+};
+use crate::resource::{ResourceManager, ResourceManagerMessage, SlotGrant, Standalone};
+use crate::stub;
+use crate::taskmanager::TaskManagerMessage;
+use crate::tasks::Tasks;
+use crate::worker::links::WorkerId;
+use hurtig_dataflow::error::describe;
+use hurtig_dataflow::ids::JobId;
+use hurtig_transport::{Role, Tls};
+use job::Job;
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What the JobManager's process is told.
+pub enum DaemonMessage {
+    /// From the node.
+    Node(NodeEvent),
+    /// From what stands for a job at the ResourceManager: slots, or why there are none.
+    Slots(JobId, Result<Vec<SlotGrant>, String>),
+    /// From what stands for a TaskManager at the ResourceManager: run a worker there.
+    Launch(PeerId, JobId, WorkerId, usize),
+    /// From the same: a job's workers there are to end.
+    Release(PeerId, JobId),
+    /// From itself: a master has had its time to come back.
+    MasterDue(JobId, u32),
+}
+impl ractor::Message for DaemonMessage {}
+
+/// What a JobManager's process is made of.
+pub struct Options {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// Its identity in the cluster.
+    pub tls: Tls,
+    /// Where it keeps files: `jobs/<id>` holds a job's logs and keys.
+    pub folder: PathBuf,
+    /// Its configuration.
+    pub config: Config,
+    /// Its jobs.
+    pub jobs: Arc<dyn JobMemory>,
+    /// The programs it was given.
+    pub programs: Arc<dyn Programs>,
+}
+
+/// A JobManager that runs in this process.
+pub struct JobManagerDaemon {
+    actor: ActorRef<DaemonMessage>,
+    address: SocketAddr,
+}
+
+impl JobManagerDaemon {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// A sentence: the address is taken, or what it kept cannot be read.
+    pub async fn start(options: Options) -> Result<Self, String> {
+        let (reply, address) = tokio::sync::oneshot::channel();
+        let (actor, _) =
+            Actor::spawn(None, Daemon, (options, reply)).await.map_err(|error| error.to_string())?;
+        let address = address.await.map_err(|_| "the JobManager ended at once".to_string())?;
+        Ok(JobManagerDaemon { actor, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it and the masters of its jobs; jobs that have not ended are taken up when it is started again.
+    pub async fn shutdown(self) {
+        self.actor.get_cell().stop_children_and_wait(None, None).await;
+        let _ = self.actor.stop_and_wait(None, None).await;
+    }
+
+    /// Waits until it ends by itself, which it does only if it fails.
+    pub async fn ended(&self) {
+        let _ = self.actor.get_cell().wait(None).await;
+    }
+}
+
+struct Daemon;
+
+struct TaskManager {
+    peer: Peer,
+    stub: ActorRef<TaskManagerMessage>,
+}
+
+struct Planning {
+    job: JobId,
+    call: Call,
+    path: PathBuf,
+    reply: Option<Reply>,
+}
+
+struct State {
+    myself: ActorRef<DaemonMessage>,
+    clock: Clock,
+    config: Config,
+    folder: PathBuf,
+    memory: Arc<dyn JobMemory>,
+    programs: Arc<dyn Programs>,
+    random: SmallRng,
+    node: Node,
+    resource_manager: ActorRef<ResourceManagerMessage>,
+    jobs: BTreeMap<JobId, Job>,
+    planning: BTreeMap<ActorId, Planning>,
+    task_managers: BTreeMap<PeerId, TaskManager>,
+    uploads: BTreeMap<(PeerId, u64), Box<dyn Upload>>,
+    last_upload: u64,
+    tasks: Tasks,
+}
+
+impl Actor for Daemon {
+    type Msg = DaemonMessage;
+    type State = State;
+    type Arguments = (Options, tokio::sync::oneshot::Sender<SocketAddr>);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<DaemonMessage>,
+        (options, reply): Self::Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let Options { address, tls, folder, config, jobs, programs } = options;
+        let events = {
+            let myself = myself.clone();
+            Arc::new(move |event| drop(myself.cast(DaemonMessage::Node(event))))
+        };
+        let remembered = jobs.jobs()?;
+        let node = Node::start_linked(node_options(&config), events, myself.get_cell()).await?;
+        let seed = rand::rng().random();
+        let arguments = (Box::new(Standalone) as _, config.cluster.slot_timeout, seed, None);
+        let (resource_manager, _) =
+            Actor::spawn_linked(None, ResourceManager, arguments, myself.get_cell()).await?;
+        let mut state = State {
+            myself,
+            clock: Clock::new(),
+            config,
+            folder,
+            memory: jobs,
+            programs,
+            random: SmallRng::seed_from_u64(seed),
+            node,
+            resource_manager,
+            jobs: BTreeMap::new(),
+            planning: BTreeMap::new(),
+            task_managers: BTreeMap::new(),
+            uploads: BTreeMap::new(),
+            last_upload: 0,
+            tasks: Tasks::default(),
+        };
+        for job in remembered {
+            state.take_up(job).await?;
+        }
+        // Last: whoever connects finds all jobs.
+        let allow = |name: &hurtig_transport::Name| matches!(name.role(), Role::TaskManager | Role::Client);
+        let address = state.node.listen(address, &tls, allow).await.map_err(|error| describe(&error))?;
+        let _ = reply.send(address);
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<DaemonMessage>,
+        message: DaemonMessage,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            DaemonMessage::Node(NodeEvent::Connected(peer)) => tracing::info!("{peer} has connected"),
+            DaemonMessage::Node(NodeEvent::Lost { peer, reason }) => state.on_lost(&peer, &reason),
+            DaemonMessage::Node(NodeEvent::Received { from, message, reply }) => match from.name().role() {
+                Role::Client => state.on_client(&from, &message, reply).await,
+                Role::TaskManager => state.on_task_manager(&from, &message, reply).await?,
+                _ => state.on_master(&from, &message).await,
+            },
+            DaemonMessage::Slots(job, result) => state.on_slots(job, result),
+            DaemonMessage::Launch(task_manager, job, worker, slots) => {
+                state.launch(task_manager, job, worker, slots);
+            }
+            DaemonMessage::Release(task_manager, job) => {
+                if let Some(TaskManager { peer, .. }) = state.task_managers.get(&task_manager) {
+                    // One that is gone has no workers of ours.
+                    let _ = peer.tell(&ToTaskManager::Release(job));
+                }
+            }
+            DaemonMessage::MasterDue(job, masters) => state.on_master_due(job, masters).await,
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<DaemonMessage>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let (who, how) = match event {
+            SupervisionEvent::ActorTerminated(who, _, how) => (who, how.unwrap_or_default()),
+            SupervisionEvent::ActorFailed(who, error) => (who, error.to_string()),
+            _ => return Ok(()),
+        };
+        if let Some(planning) = state.planning.remove(&who.get_id()) {
+            state.on_planned(planning, &how).await;
+        } else if let Some(job) = state.jobs.values().find(|job| job.is_master(who.get_id())).map(Job::id) {
+            state.on_master_ended(job, &how).await;
+        } else if who.get_id() == state.resource_manager.get_id() {
+            tracing::error!("the JobManager ends: its ResourceManager has failed: {how}");
+            myself.stop(None);
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Has a program build its graph.
+    async fn plan(&mut self, call: Call, reply: Option<Reply>) {
+        let job = JobId(self.random.random());
+        let folder = self.job_folder(job);
+        let path = folder.join("plan");
+        let assignment = Assignment { job, call: call.clone(), role: RoleSpec::Plan(path.clone()) };
+        match self.start(assignment, folder.join("planning")).await {
+            Ok(child) => {
+                self.planning.insert(child.get_id(), Planning { job, call, path, reply });
+            }
+            Err(reason) => {
+                if let Some(reply) = reply {
+                    reply.send(&Answer::<Submitted>::Err(reason));
+                }
+            }
+        }
+    }
+
+    fn job_folder(&self, job: JobId) -> PathBuf {
+        self.folder.join("jobs").join(job.to_string())
+    }
+
+    async fn start(&self, assignment: Assignment, log: PathBuf) -> Result<ActorRef<ChildMessage>, String> {
+        let Some(program) = self.programs.path(&assignment.call.program) else {
+            return Err(format!("the program '{}' is not there: submit it again", assignment.call.file_name));
+        };
+        let arguments = (program, Box::new(assignment), log);
+        let spawned = Actor::spawn_linked(None, ChildProcess, arguments, self.myself.get_cell()).await;
+        spawned.map(|(child, _)| child).map_err(|error| error.to_string())
+    }
+
+    async fn on_planned(&mut self, planning: Planning, how: &str) {
+        let Planning { job, call, path, reply } = planning;
+        let plan = std::fs::read(&path).ok().and_then(|bytes| rmp_serde::from_slice::<Plan>(&bytes).ok());
+        let file_name = call.file_name.clone();
+        let accepted = match plan {
+            Some(Ok(graph)) => self.accept(job, call, graph.clone()).await.map(|()| Submitted { job, graph }),
+            Some(Err(reason)) => Err(reason),
+            None => Err(format!("'{file_name}' built no job: {how}; is it a program made with hurtig?")),
+        };
+        if accepted.is_err() {
+            // Nothing of it is needed; what cannot be removed does no harm.
+            let _ = std::fs::remove_dir_all(self.job_folder(job));
+        }
+        if let Some(reply) = reply {
+            reply.send(&accepted);
+        }
+    }
+
+    fn on_lost(&mut self, peer: &Peer, reason: &str) {
+        tracing::info!("{peer} is gone: {reason}");
+        self.uploads.retain(|(of, _), _| *of != peer.id());
+        if let Some(TaskManager { stub, .. }) = self.task_managers.remove(&peer.id()) {
+            let task_manager = stub.get_id();
+            let _ = self.resource_manager.cast(ResourceManagerMessage::Unregister { task_manager });
+            stub.stop(None);
+        } else if let Some(job) = self.jobs.values_mut().find(|job| job.is_peer(peer)) {
+            job.on_master_lost();
+            self.await_master(peer);
+        }
+    }
+
+    /// A master that is silent but whose process has not ended may come back; then it is replaced.
+    fn await_master(&self, peer: &Peer) {
+        let Some(job) = peer.name().job().and_then(|job| u128::from_str_radix(job, 16).ok()).map(JobId)
+        else {
+            return;
+        };
+        if let Some(masters) = self.jobs.get(&job).filter(|job| !job.has_ended()).map(Job::masters) {
+            self.expect_master(job, masters);
+        }
+    }
+
+    fn expect_master(&self, job: JobId, masters: u32) {
+        let patience = self.config.heartbeat.timeout * 2;
+        drop(self.myself.send_after(patience, move || DaemonMessage::MasterDue(job, masters)));
+    }
+
+    async fn on_task_manager(
+        &mut self,
+        from: &Peer,
+        message: &[u8],
+        reply: Option<Reply>,
+    ) -> Result<(), ActorProcessingErr> {
+        match decode::<FromTaskManager>(message) {
+            Ok(FromTaskManager::Register { slots, workers }) => self.register(from, slots, workers).await?,
+            Ok(FromTaskManager::Started(job, worker)) => {
+                if let Some(TaskManager { stub, .. }) = self.task_managers.get(&from.id()) {
+                    let task_manager = stub.get_id();
+                    let _ = self.resource_manager.cast(ResourceManagerMessage::Launched {
+                        task_manager,
+                        job,
+                        worker,
+                        actor: None,
+                        address: None,
+                    });
+                }
+            }
+            Ok(FromTaskManager::Ended(job, worker, reason)) => {
+                if let Some(job) = self.jobs.get_mut(&job) {
+                    job.on_worker_ended(worker, &reason);
+                }
+                let ended = ResourceManagerMessage::WorkerEnded { job, worker, reason };
+                let _ = self.resource_manager.cast(ended);
+            }
+            Ok(FromTaskManager::Fetch(program, offset)) => {
+                if let Some(reply) = reply {
+                    clients::send_chunk(&self.tasks, self.programs.path(&program), offset, reply);
+                }
+            }
+            Err(error) => from.close(&format!("its message cannot be read: {error}")),
+        }
+        Ok(())
+    }
+
+    async fn register(
+        &mut self,
+        from: &Peer,
+        slots: usize,
+        workers: Vec<(JobId, WorkerId, usize)>,
+    ) -> Result<(), ActorProcessingErr> {
+        let (id, myself) = (from.id(), self.myself.clone());
+        let stub = stub::spawn(self.myself.get_cell(), move |message| {
+            let message = match message {
+                TaskManagerMessage::Launch { job, worker, slots } => {
+                    DaemonMessage::Launch(id, job, worker, slots)
+                }
+                TaskManagerMessage::Release { job } => DaemonMessage::Release(id, job),
+            };
+            let _ = myself.cast(message);
+        });
+        let stub = stub.await?;
+        let mut used: BTreeMap<JobId, usize> = BTreeMap::new();
+        for (job, worker, slots) in workers {
+            if self.jobs.get_mut(&job).is_some_and(|job| job.knows_worker(worker, slots)) {
+                *used.entry(job).or_default() += slots;
+            } else {
+                // Of a job that has ended, or that has given its slots back meanwhile.
+                let _ = from.tell(&ToTaskManager::Release(job));
+            }
+        }
+        tracing::info!("{from} offers {slots} slots");
+        self.task_managers.insert(id, TaskManager { peer: from.clone(), stub: stub.clone() });
+        let _ =
+            self.resource_manager.cast(ResourceManagerMessage::Register { task_manager: stub, slots, used });
+        Ok(())
+    }
+
+    fn launch(&mut self, task_manager: PeerId, job: JobId, worker: WorkerId, slots: usize) {
+        let Some(TaskManager { peer, .. }) = self.task_managers.get(&task_manager) else { return };
+        let Some(of_job) = self.jobs.get(&job) else { return };
+        match of_job.worker_assignment(worker, peer) {
+            Ok(assignment) => {
+                // One that is gone is unregistered, and its jobs get other slots.
+                let _ = peer.tell(&ToTaskManager::Launch { slots, assignment: Box::new(assignment) });
+            }
+            Err(reason) => {
+                let ended = ResourceManagerMessage::WorkerEnded { job, worker, reason };
+                let _ = self.resource_manager.cast(ended);
+            }
+        }
+    }
+
+    fn on_slots(&mut self, job: JobId, result: Result<Vec<SlotGrant>, String>) {
+        if let Some(job) = self.jobs.get_mut(&job) {
+            let workers =
+                |grants: Vec<SlotGrant>| grants.iter().map(|grant| (grant.worker, grant.slots)).collect();
+            job.on_slots(result.map(workers));
+        }
+    }
+
+    async fn on_master(&mut self, from: &Peer, message: &[u8]) {
+        let job = from.name().job().and_then(|job| u128::from_str_radix(job, 16).ok()).map(JobId);
+        let message = match decode::<FromMaster>(message) {
+            Ok(message) => message,
+            Err(error) => return from.close(&format!("its message cannot be read: {error}")),
+        };
+        let Some((id, job)) = job.and_then(|id| self.jobs.get_mut(&id).map(|job| (id, job))) else {
+            return from.close("its job is not known");
+        };
+        match message {
+            FromMaster::Ready { address } => job.on_master_ready(from, address),
+            FromMaster::Status(status) => {
+                if job.on_status(from, *status) {
+                    keep(&*self.memory, job.remember());
+                }
+                if job.has_ended() {
+                    job.say_goodbye();
+                    let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
+                }
+            }
+            FromMaster::Request(slots) if job.wants_slots() => {
+                let master = job.stub();
+                let _ =
+                    self.resource_manager.cast(ResourceManagerMessage::Request { job: id, slots, master });
+            }
+            // Granted while the master was away; it has been told again.
+            FromMaster::Request(_) => {}
+            FromMaster::Release => {
+                job.on_released();
+                let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
+            }
+        }
+    }
+
+    /// Makes a job of a planned program and starts its master.
+    async fn accept(
+        &mut self,
+        id: JobId,
+        call: Call,
+        graph: crate::protocol::GraphSummary,
+    ) -> Result<(), String> {
+        let status = crate::report::JobStatus::new(id, &graph.name, self.clock.now());
+        let job = RememberedJob { id, call, graph, status, masters: 0, port: 0, completed: Vec::new() };
+        job::make_authority(&self.job_folder(id), id)?;
+        self.add_job(job).await?;
+        self.start_master(id).await;
+        Ok(())
+    }
+
+    /// A job of a JobManager before.
+    async fn take_up(&mut self, job: RememberedJob) -> Result<(), String> {
+        let (id, masters, ended) = (job.id, job.masters, job.status.state.is_terminal());
+        if ended {
+            self.jobs.insert(id, Job::ended(job, &self.myself).await?);
+            return Ok(());
+        }
+        self.add_job(job).await?;
+        self.expect_master(id, masters);
+        Ok(())
+    }
+
+    async fn add_job(&mut self, mut job: RememberedJob) -> Result<(), String> {
+        let (folder, id) = (self.job_folder(job.id), job.id);
+        let (authority, tls) = job::load_authority(&folder)?;
+        let host = &self.config.cluster.host;
+        let mut address = any_port(host).await?;
+        address.set_port(job.port);
+        let allow = move |name: &hurtig_transport::Name| {
+            name.role() == Role::Master && name.job() == Some(&id.to_string())
+        };
+        let listening = match self.node.listen(address, &tls, allow).await {
+            Err(NodeError::Transport(_)) if job.port != 0 => {
+                // Taken by somebody else meanwhile: its master will not find the way, and be replaced.
+                address.set_port(0);
+                let allow = move |name: &hurtig_transport::Name| {
+                    name.role() == Role::Master && name.job() == Some(&id.to_string())
+                };
+                self.node.listen(address, &tls, allow).await
+            }
+            other => other,
+        };
+        job.port = listening.map_err(|error| describe(&error))?.port();
+        self.memory.keep(&job)?;
+        let job = Job::new(job, authority, folder, host.clone(), &self.myself).await?;
+        self.jobs.insert(id, job);
+        Ok(())
+    }
+
+    async fn start_master(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let assignment = match job.master_assignment() {
+            Ok(assignment) => assignment,
+            Err(reason) => return self.fail_job(id, &reason),
+        };
+        // Written before it begins: the next master of this job is another, whatever happens to this one.
+        keep(&*self.memory, job.remember());
+        let log = job.folder().join("master");
+        match self.start(assignment, log).await {
+            Ok(child) => {
+                if let Some(job) = self.jobs.get_mut(&id) {
+                    job.set_child(child);
+                }
+            }
+            Err(reason) => self.fail_job(id, &reason),
+        }
+    }
+
+    fn fail_job(&mut self, id: JobId, reason: &str) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.fail(reason, self.clock.now());
+            keep(&*self.memory, job.remember());
+            let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
+        }
+    }
+
+    async fn on_master_ended(&mut self, id: JobId, how: &str) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.on_child_ended();
+        if job.has_ended() {
+            return;
+        }
+        tracing::warn!(job = %id, "the job's master has ended: {how}");
+        if let Some(reason) = job.gives_up(how) {
+            return self.fail_job(id, &reason);
+        }
+        let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.on_released();
+        }
+        self.start_master(id).await;
+    }
+
+    async fn on_master_due(&mut self, id: JobId, masters: u32) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if job.masters() != masters || job.is_connected() || job.has_ended() {
+            return;
+        }
+        tracing::warn!(job = %id, "the job's master did not come back: it is replaced");
+        job.kill_master();
+        let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
+        job.on_released();
+        self.start_master(id).await;
+    }
+}
+
+/// A JobManager that cannot write its memory goes on, loudly: its jobs run, and only it would forget them.
+fn keep(memory: &dyn JobMemory, job: &RememberedJob) {
+    if let Err(reason) = memory.keep(job) {
+        tracing::error!(job = %job.id, "the job's state cannot be written down: {reason}");
+    }
+}
+
+/// The message of the ResourceManager to what stands for a job's master.
+fn slots_of(message: JobMasterMessage) -> Option<Result<Vec<SlotGrant>, String>> {
+    match message {
+        JobMasterMessage::Slots(result) => Some(result),
+        _ => None,
+    }
+}

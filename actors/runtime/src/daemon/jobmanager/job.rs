@@ -1,0 +1,321 @@
+//! A job at the JobManager: its master, its slots, what is known of it. Decides nothing by itself.
+
+use super::{DaemonMessage, slots_of};
+use crate::daemon::memory::RememberedJob;
+use crate::master::JobMasterMessage;
+use crate::node::Peer;
+use crate::process::child::ChildMessage;
+use crate::protocol::{Assignment, Changed, MasterSpec, RoleSpec, ToMaster, WorkerSpec};
+use crate::report::JobStatus;
+use crate::status::JobState;
+use crate::stub;
+use crate::worker::links::WorkerId;
+use hurtig_dataflow::Timestamp;
+use hurtig_dataflow::error::describe;
+use hurtig_dataflow::ids::{Attempt, JobId};
+use hurtig_transport::{Authority, Identity, Name, Role, Tls, Validity};
+use ractor::{ActorId, ActorRef};
+use std::path::{Path, PathBuf};
+use tokio::sync::watch;
+
+/// Masters that may end one after the other before any of them has had the job run.
+const FRUITLESS_MASTERS: u32 = 3;
+
+/// Attempts that a master may make before the next one's begin.
+const ATTEMPTS_PER_MASTER: u32 = 1_000_000;
+
+/// Checkpoints that a new master is told of.
+const REMEMBERED_CHECKPOINTS: usize = 3;
+
+/// Certificates of a job's processes are good for so long: a job is to outlive any that was issued.
+const VALIDITY_DAYS: u32 = 3_650;
+
+/// A job.
+pub(super) struct Job {
+    remembered: RememberedJob,
+    /// None once the job has ended.
+    authority: Option<Authority>,
+    folder: PathBuf,
+    host: String,
+    changed: watch::Sender<Changed>,
+    child: Option<ActorRef<ChildMessage>>,
+    peer: Option<Peer>,
+    master_address: Option<String>,
+    stub: ActorRef<JobMasterMessage>,
+    /// Slots that were granted.
+    workers: Vec<(WorkerId, usize)>,
+    /// Whether a worker list of a life before this JobManager is still being gathered.
+    is_taken_up: bool,
+    fruitless: u32,
+}
+
+/// Makes the authority of a job, with the JobManager's own identity in it, in the job's folder.
+pub(super) fn make_authority(folder: &Path, job: JobId) -> Result<(), String> {
+    let make = || {
+        let keys = folder.join("keys");
+        let authority = Authority::create(&keys, &format!("job {job}"), Validity::days(VALIDITY_DAYS))?;
+        let name = Name::new(Role::JobManager, "jobmanager")?;
+        authority.issue(&name, Validity::days(VALIDITY_DAYS), &[])?.save(&keys)
+    };
+    make().map_err(|error| describe(&error))
+}
+
+/// Reads them again.
+pub(super) fn load_authority(folder: &Path) -> Result<(Authority, Tls), String> {
+    let load = || {
+        let keys = folder.join("keys");
+        Ok((Authority::load(&keys)?, Tls::new(Identity::load(&keys)?)?))
+    };
+    load().map_err(|error: hurtig_transport::Error| describe(&error))
+}
+
+impl Job {
+    pub(super) async fn new(
+        remembered: RememberedJob,
+        authority: Authority,
+        folder: PathBuf,
+        host: String,
+        daemon: &ActorRef<DaemonMessage>,
+    ) -> Result<Self, String> {
+        let mut job = Self::ended(remembered, daemon).await?;
+        job.is_taken_up = job.remembered.masters > 0;
+        Ok(Job { authority: Some(authority), folder, host, ..job })
+    }
+
+    pub(super) async fn ended(
+        remembered: RememberedJob,
+        daemon: &ActorRef<DaemonMessage>,
+    ) -> Result<Self, String> {
+        let (id, to) = (remembered.id, daemon.clone());
+        let stub = stub::spawn(daemon.get_cell(), move |message| {
+            if let Some(result) = slots_of(message) {
+                let _ = to.cast(DaemonMessage::Slots(id, result));
+            }
+        });
+        let (changed, _) = watch::channel(Changed { version: 1, status: remembered.status.clone() });
+        Ok(Job {
+            remembered,
+            authority: None,
+            folder: PathBuf::new(),
+            host: String::new(),
+            changed,
+            child: None,
+            peer: None,
+            master_address: None,
+            stub: stub.await.map_err(|error| error.to_string())?,
+            workers: Vec::new(),
+            is_taken_up: false,
+            fruitless: 0,
+        })
+    }
+
+    pub(super) fn id(&self) -> JobId {
+        self.remembered.id
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn remember(&self) -> &RememberedJob {
+        &self.remembered
+    }
+
+    pub(super) fn status(&self) -> &JobStatus {
+        &self.remembered.status
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Changed> {
+        self.changed.subscribe()
+    }
+
+    pub(super) fn stub(&self) -> ActorRef<JobMasterMessage> {
+        self.stub.clone()
+    }
+
+    pub(super) fn masters(&self) -> u32 {
+        self.remembered.masters
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.remembered.status.state.is_terminal()
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.peer.is_some()
+    }
+
+    pub(super) fn peer(&self) -> Option<&Peer> {
+        self.peer.as_ref()
+    }
+
+    pub(super) fn is_master(&self, child: ActorId) -> bool {
+        self.child.as_ref().is_some_and(|master| master.get_id() == child)
+    }
+
+    pub(super) fn is_peer(&self, peer: &Peer) -> bool {
+        self.peer.as_ref() == Some(peer)
+    }
+
+    pub(super) fn set_child(&mut self, child: ActorRef<ChildMessage>) {
+        self.child = Some(child);
+    }
+
+    pub(super) fn on_child_ended(&mut self) {
+        self.child = None;
+        self.peer = None;
+    }
+
+    pub(super) fn on_master_lost(&mut self) {
+        self.peer = None;
+    }
+
+    /// Ends the master's process, wherever it hangs.
+    pub(super) fn kill_master(&mut self) {
+        if let Some(child) = self.child.take() {
+            child.stop(None);
+        }
+    }
+
+    /// What the next master is started with.
+    pub(super) fn master_assignment(&mut self) -> Result<Assignment, String> {
+        self.remembered.masters += 1;
+        self.is_taken_up = false;
+        let RememberedJob { id, call, graph, status, masters, port, completed } = &self.remembered;
+        let spec = MasterSpec {
+            identity: self.issue(Role::Master, &format!("master-{masters}"))?,
+            job_manager: format!("{}:{port}", self.host),
+            host: self.host.clone(),
+            graph: graph.clone(),
+            first_attempt: Attempt((masters - 1) * ATTEMPTS_PER_MASTER + 1),
+            completed: completed.clone(),
+            started_at: status.started_at,
+        };
+        Ok(Assignment { job: *id, call: call.clone(), role: RoleSpec::Master(spec) })
+    }
+
+    /// What a worker on a TaskManager is started with.
+    pub(super) fn worker_assignment(&self, worker: WorkerId, on: &Peer) -> Result<Assignment, String> {
+        let spec = WorkerSpec {
+            worker,
+            identity: self.issue(Role::Worker, &format!("worker-{worker}"))?,
+            master: self.master_address.clone().ok_or("the job's master is not there")?,
+            host: on.address().ip().to_string(),
+            graph: self.remembered.graph.clone(),
+        };
+        let call = self.remembered.call.clone();
+        Ok(Assignment { job: self.id(), call, role: RoleSpec::Worker(spec) })
+    }
+
+    fn issue(&self, role: Role, id: &str) -> Result<Vec<u8>, String> {
+        let authority = self.authority.as_ref().ok_or("the job has ended")?;
+        let issue = || {
+            let name = Name::of_job(role, &self.id().to_string(), id)?;
+            authority.issue(&name, Validity::days(VALIDITY_DAYS), &[])
+        };
+        issue().map(|identity| identity.to_bytes()).map_err(|error| describe(&error))
+    }
+
+    pub(super) fn on_master_ready(&mut self, peer: &Peer, address: String) {
+        self.peer = Some(peer.clone());
+        self.master_address = Some(address);
+        if !self.workers.is_empty() && !self.is_taken_up {
+            self.tell_master(&ToMaster::Slots(Ok(self.workers.clone())));
+        }
+    }
+
+    pub(super) fn tell_master(&self, message: &ToMaster) {
+        if let Some(peer) = &self.peer {
+            // One that is gone asks again when it is back, or is replaced.
+            let _ = peer.tell(message);
+        }
+    }
+
+    /// Whether a request for slots is to be passed on: not if they were granted and the master has not heard of it.
+    pub(super) fn wants_slots(&mut self) -> bool {
+        self.workers.is_empty()
+    }
+
+    pub(super) fn on_slots(&mut self, result: Result<Vec<(WorkerId, usize)>, String>) {
+        if let Ok(workers) = &result {
+            self.workers = workers.clone();
+        }
+        self.tell_master(&ToMaster::Slots(result));
+    }
+
+    pub(super) fn on_released(&mut self) {
+        self.workers.clear();
+        self.is_taken_up = false;
+    }
+
+    pub(super) fn on_worker_ended(&mut self, worker: WorkerId, reason: &str) {
+        if self.workers.iter().any(|(known, _)| *known == worker) {
+            self.tell_master(&ToMaster::WorkerEnded(worker, reason.to_string()));
+        }
+    }
+
+    /// Whether a worker that a TaskManager tells of on a new connection is one of the job's.
+    pub(super) fn knows_worker(&mut self, worker: WorkerId, slots: usize) -> bool {
+        if self.has_ended() {
+            return false;
+        }
+        let known = self.workers.iter().any(|(known, _)| *known == worker);
+        if !known && self.is_taken_up {
+            self.workers.push((worker, slots));
+        }
+        known || self.is_taken_up
+    }
+
+    /// Takes the status that a master tells; whether it is worth writing down.
+    pub(super) fn on_status(&mut self, from: &Peer, status: JobStatus) -> bool {
+        // Of a master that was replaced, or after the end.
+        if !self.is_peer(from) || self.has_ended() {
+            return false;
+        }
+        if status.state == JobState::Running {
+            self.fruitless = 0;
+        }
+        let last = |status: &JobStatus| status.last_checkpoint.as_ref().map(|report| report.id);
+        let completes = last(&status) != last(&self.remembered.status);
+        if let Some(report) = status.last_checkpoint.as_ref().filter(|_| completes) {
+            let completed = &mut self.remembered.completed;
+            completed.push(report.location.clone());
+            completed.drain(..completed.len().saturating_sub(REMEMBERED_CHECKPOINTS));
+        }
+        let before = &self.remembered.status;
+        let is_news = completes || status.state != before.state || status.attempt != before.attempt;
+        self.set_status(status);
+        is_news
+    }
+
+    fn set_status(&mut self, status: JobStatus) {
+        self.remembered.status = status.clone();
+        self.changed.send_modify(|changed| {
+            *changed = Changed { version: changed.version + 1, status };
+        });
+    }
+
+    /// The end is written down; the master may go.
+    pub(super) fn say_goodbye(&mut self) {
+        self.tell_master(&ToMaster::Goodbye);
+        self.workers.clear();
+        self.authority = None;
+    }
+
+    /// Why no further master is started, if so.
+    pub(super) fn gives_up(&mut self, how: &str) -> Option<String> {
+        self.fruitless += 1;
+        (self.fruitless >= FRUITLESS_MASTERS)
+            .then(|| format!("the job's master ended {} times before the job ran: {how}", self.fruitless))
+    }
+
+    pub(super) fn fail(&mut self, reason: &str, now: Timestamp) {
+        let mut status = self.remembered.status.clone();
+        status.state = JobState::Failed;
+        status.failure = Some(reason.to_string());
+        status.ended_at = Some(now);
+        self.set_status(status);
+        self.say_goodbye();
+        self.kill_master();
+    }
+}

@@ -1,0 +1,87 @@
+//! A program that was started as part of a cluster: it builds the same job as when run by hand, and takes its part.
+
+use crate::args::parse_onto;
+use crate::program::{configured, runtime};
+use hurtig_dataflow::BoxError;
+use hurtig_dataflow::error::describe;
+use hurtig_dataflow::graph::JobGraph;
+use hurtig_datastream::Environment;
+use hurtig_runtime::Config;
+use hurtig_runtime::cluster::job_graph;
+use hurtig_runtime::process::{child, master, worker};
+use hurtig_runtime::protocol::{Assignment, GraphSummary, Plan, RoleSpec};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Takes the part that is assigned to this process.
+pub(crate) fn take(
+    assignment: Assignment,
+    name: &str,
+    build: impl FnOnce(&Environment, &[String]) -> Result<(), BoxError>,
+) -> ExitCode {
+    let built = build_graph(&assignment, name, build);
+    let result = match (&assignment.role, built) {
+        (RoleSpec::Plan(path), built) => {
+            let plan: Plan = built.map(|(graph, _)| GraphSummary::new(&graph));
+            write_plan(path, &plan).map_err(|error| format!("{} cannot be written: {error}", path.display()))
+        }
+        (_, Err(reason)) => Err(reason),
+        (RoleSpec::Master(spec), Ok((graph, config))) => {
+            on_runtime(master::run(&assignment, spec.clone(), graph, config))
+        }
+        (RoleSpec::Worker(spec), Ok((graph, config))) => {
+            // Nobody else would end this process.
+            let watched = child::when_parent_dies(|| std::process::exit(1));
+            watched.map_err(|error| error.to_string()).and_then(|()| {
+                on_runtime(async {
+                    let why = worker::run(&assignment, spec.clone(), graph, config).await?;
+                    tracing::info!("the worker ends: {why}");
+                    Ok(())
+                })
+            })
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("error: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn on_runtime(part: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let runtime = runtime().map_err(|error| error.to_string())?;
+    let result = runtime.block_on(part);
+    // A blocking read that never returns must not hold the process.
+    runtime.shutdown_background();
+    result
+}
+
+fn build_graph(
+    assignment: &Assignment,
+    name: &str,
+    build: impl FnOnce(&Environment, &[String]) -> Result<(), BoxError>,
+) -> Result<(JobGraph, Config), String> {
+    let call = &assignment.call;
+    let sources = call.defines.iter().fold(Config::builder(), |builder, define| builder.flag(define));
+    let args = std::iter::once(call.file_name.as_str()).chain(call.args.iter().map(String::as_str));
+    let parsed = parse_onto(sources, args.map(OsString::from)).map_err(|error| error.to_string())?;
+    let (config, own, _) = parsed;
+    let env = Environment::new();
+    build(&env, &own).map_err(|error| describe(&*error))?;
+    let config = configured(&env, &config);
+    if config.checkpoint.interval.is_some() && config.checkpoint.dir.is_none() {
+        return Err("the job takes checkpoints and 'checkpoint.dir' is not set: on a cluster they cannot lie in the memory of a process; name a folder that all machines share (--checkpoint-dir)".into());
+    }
+    let graph = job_graph(name, &env.graph(), &config).map_err(|error| describe(&error))?;
+    Ok((graph, config))
+}
+
+/// The file is there whole or not at all.
+fn write_plan(path: &Path, plan: &Plan) -> std::io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    std::fs::write(&unfinished, rmp_serde::to_vec_named(plan).map_err(std::io::Error::other)?)?;
+    std::fs::rename(&unfinished, path)
+}

@@ -1,0 +1,276 @@
+//! Verbs that speak with a cluster: `run`, `list`, `info`, `cancel`, `stop`, `savepoint`.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use hurtig::config::Origin;
+use hurtig::daemon::client::ClusterClient;
+use hurtig::dataflow::ids::JobId;
+use hurtig::protocol::{Call, GraphSummary, Submitted};
+use hurtig::{Config, JobState, JobStatus};
+use hurtig_metadata::ProgramHash;
+use hurtig_transport::Role;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::daemons::Common;
+use crate::failure::Failure;
+use crate::place;
+use crate::table::{Column, Table};
+
+/// A job on the cluster, and nothing more to say of it
+#[derive(Debug, clap::Args)]
+pub(crate) struct JobArgs {
+    /// The job's id, or the beginning of it
+    job: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// A savepoint of a job on the cluster
+#[derive(Debug, clap::Args)]
+pub(crate) struct SavepointArgs {
+    /// The job's id, or the beginning of it
+    job: String,
+    /// Folder for the savepoint [default: the one of 'savepoint.dir']
+    target: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// The jobs of the cluster
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    /// As JSON, for scripts
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+fn with_client<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&ClusterClient) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let tls = place::tls(config, Role::Client)?;
+    hurtig::runtime()?.block_on(async {
+        let client = ClusterClient::connect(config, &tls).await?;
+        let result = work(&client).await;
+        client.close().await;
+        result
+    })
+}
+
+/// Configuration that is not the default, as whoever submits it has it: the program's flags come on top.
+fn defines(config: &Config) -> Vec<String> {
+    let set = config.describe().into_iter().filter(|key| key.origin != Origin::Default);
+    let own = |name: &str| name.starts_with("cluster.") || name.starts_with("heartbeat.");
+    set.filter(|key| !own(key.entry.name))
+        .filter_map(|key| Some(format!("{}={}", key.entry.name, key.value?)))
+        .collect()
+}
+
+/// Submits a program, shows its graph, and follows its job unless it is to be left alone.
+pub(crate) fn submit(
+    program: &Path,
+    args: Vec<OsString>,
+    detached: bool,
+    quiet: bool,
+) -> anyhow::Result<ExitCode> {
+    let config = Config::builder().process().build()?;
+    let content = std::fs::read(program).with_context(|| format!("{} cannot be read", program.display()))?;
+    let hash = ProgramHash::of(&content).to_string();
+    let args = args
+        .into_iter()
+        .map(|arg| arg.into_string().map_err(|arg| anyhow::anyhow!("argument {arg:?} is not UTF-8")))
+        .collect::<Result<Vec<_>, _>>()?;
+    let file_name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
+    let call = Call {
+        program: hash.clone(),
+        file_name,
+        args,
+        defines: defines(&config),
+        folder: std::env::current_dir().context("no working folder")?,
+    };
+    with_client(&config, async |client| {
+        let size = content.len() as u64;
+        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(size) };
+        if let Ok(style) = ProgressStyle::with_template("uploading [{bar:30}] {bytes} of {total_bytes}") {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        client.upload(&hash, size, content.as_slice(), |sent| bar.set_position(sent)).await?;
+        bar.finish_and_clear();
+        let Submitted { job, graph } = client.submit(call).await?;
+        if !quiet {
+            eprintln!("job {job} '{}'", graph.name);
+            eprint!("{}", graph_text(&graph));
+        }
+        if detached {
+            println!("{job}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        follow(client, job, quiet).await
+    })
+}
+
+/// Follows a job to its end; Ctrl-C ends the job, a second one only this command.
+async fn follow(client: &ClusterClient, job: JobId, quiet: bool) -> anyhow::Result<ExitCode> {
+    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    let (mut seen, mut asked) = (0, false);
+    let ended = loop {
+        let changed = tokio::select! {
+            changed = client.follow(job, seen) => changed?,
+            _ = tokio::signal::ctrl_c() => {
+                if asked {
+                    return Ok(ExitCode::from(130));
+                }
+                asked = true;
+                client.cancel(job).await?;
+                continue;
+            }
+        };
+        seen = changed.version;
+        bar.set_message(headline(&changed.status));
+        bar.tick();
+        if changed.status.state.is_terminal() {
+            break changed.status;
+        }
+    };
+    bar.finish_and_clear();
+    match ended.state {
+        JobState::Finished => Ok(ExitCode::SUCCESS),
+        JobState::Cancelled => {
+            Err(Failure { code: 130, message: format!("job '{}' was cancelled", ended.name) }.into())
+        }
+        _ => {
+            let reason = ended.failure.unwrap_or_else(|| "for no known reason".into());
+            anyhow::bail!("job '{}' failed: {reason}", ended.name)
+        }
+    }
+}
+
+fn headline(status: &JobStatus) -> String {
+    let mut text = format!("{}: {}", status.name, status.state);
+    if status.restarts > 0 {
+        text.push_str(&format!(", restarted {} times", status.restarts));
+    }
+    let records = status.records_read();
+    if records > 0 {
+        text.push_str(&format!(", {records} records"));
+    }
+    if status.checkpoints_completed > 0 {
+        text.push_str(&format!(", {} checkpoints", status.checkpoints_completed));
+    }
+    text
+}
+
+/// The job graph as text: a line for each vertex with those it reads from.
+fn graph_text(graph: &GraphSummary) -> String {
+    let mut text = String::new();
+    for (number, vertex) in graph.vertices.iter().enumerate() {
+        text.push_str(&format!("  {number}: {} ({} subtasks)", vertex.name, vertex.parallelism));
+        let from: Vec<String> = graph
+            .edges
+            .iter()
+            .filter(|(_, to, _)| *to == number)
+            .map(|(from, _, way)| format!("{from} by {way}"))
+            .collect();
+        if !from.is_empty() {
+            text.push_str(&format!(" from {}", from.join(", ")));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+pub(crate) fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
+    let config = args.common.config()?;
+    let jobs = with_client(&config, async |client| Ok(client.list().await?))?;
+    if args.json {
+        let row = |job: &JobStatus| {
+            serde_json::json!({
+                "id": job.id.to_string(), "name": job.name, "state": job.state, "restarts": job.restarts,
+                "checkpoints": job.checkpoints_completed, "failure": job.failure,
+            })
+        };
+        println!("{}", serde_json::Value::from(jobs.iter().map(row).collect::<Vec<_>>()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if jobs.is_empty() {
+        println!("no jobs");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new(vec![
+        Column::fixed("JOB"),
+        Column::fixed("STATE"),
+        Column::fixed("RESTARTS"),
+        Column::fixed("CHECKPOINTS"),
+        Column::filling("NAME"),
+    ]);
+    for job in &jobs {
+        let (id, state) = (job.id.to_string(), job.state.to_string());
+        let (restarts, checkpoints) = (job.restarts.to_string(), job.checkpoints_completed.to_string());
+        table.row([id.as_str(), &state, &restarts, &checkpoints, &job.name]);
+    }
+    print!("{}", table.render(120));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn info(args: &JobArgs) -> anyhow::Result<ExitCode> {
+    let config = args.common.config()?;
+    let (status, graph) = with_client(&config, async |client| Ok(client.info(&args.job).await?))?;
+    println!("job         {}\nname        {}\nstate       {}", status.id, status.name, status.state);
+    println!("attempt     {}\nrestarts    {}", status.attempt.0, status.restarts);
+    if let Some(failure) = &status.failure {
+        println!("failure     {failure}");
+    }
+    if let Some(checkpoint) = &status.last_checkpoint {
+        println!(
+            "checkpoint  {} ({} bytes, {} ms)",
+            checkpoint.location, checkpoint.bytes, checkpoint.duration_ms
+        );
+    }
+    print!("graph\n{}", graph_text(&graph));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn cancel(args: &JobArgs) -> anyhow::Result<ExitCode> {
+    let config = args.common.config()?;
+    with_client(&config, async |client| {
+        let (status, _) = client.info(&args.job).await?;
+        client.cancel(status.id).await?;
+        let ended = end_of(client, status.id).await?;
+        println!("job {} is {}", ended.id, ended.state);
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+pub(crate) fn savepoint(args: &SavepointArgs, stop: bool) -> anyhow::Result<ExitCode> {
+    let config = args.common.config()?;
+    // Relative to here, wherever the job runs.
+    let target = match &args.target {
+        Some(target) if !target.contains(':') => Some(std::path::absolute(target)?.display().to_string()),
+        other => other.clone(),
+    };
+    with_client(&config, async |client| {
+        let (status, _) = client.info(&args.job).await?;
+        let location = client.savepoint(status.id, target, stop).await?;
+        if stop {
+            end_of(client, status.id).await?;
+        }
+        println!("{location}");
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn end_of(client: &ClusterClient, job: JobId) -> anyhow::Result<JobStatus> {
+    let mut seen = 0;
+    loop {
+        let changed = client.follow(job, seen).await?;
+        if changed.status.state.is_terminal() {
+            return Ok(changed.status);
+        }
+        seen = changed.version;
+    }
+}
