@@ -2,11 +2,11 @@
 
 use crate::client::{JobClient, JobError};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, SlotPlacement};
 use crate::fault::FaultInjector;
 use crate::jobmanager::{JobManager, JobManagerMessage, Submission};
 use crate::report::JobStatus;
-use crate::resource::{InProcessProvider, ResourceManager, ResourceManagerMessage, WorkerProvider};
+use crate::resource::{self, InProcessProvider, ResourceManager, ResourceManagerMessage, WorkerProvider};
 use crate::worker::memory::MemoryNetwork;
 use hurtig_dataflow::error::Error as GraphError;
 use hurtig_dataflow::graph::{GraphDefaults, JobGraph, StreamGraph};
@@ -67,7 +67,14 @@ impl Actor for Root {
         myself: ActorRef<RootMessage>,
         (clock, seed, provider, network, reply): RootArguments,
     ) -> Result<RootState, ActorProcessingErr> {
-        let arguments = (provider, SLOT_TIMEOUT, seed.rotate_left(32), network);
+        let seed_of_slots = seed.rotate_left(32);
+        let arguments = resource::Arguments {
+            provider,
+            slot_timeout: SLOT_TIMEOUT,
+            placement: SlotPlacement::Pack,
+            seed: seed_of_slots,
+            network,
+        };
         let (resource_manager, _): (ActorRef<ResourceManagerMessage>, _) =
             Actor::spawn_linked(None, ResourceManager, arguments, myself.get_cell()).await?;
         let arguments = (resource_manager, clock, seed);

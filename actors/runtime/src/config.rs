@@ -108,6 +108,16 @@ macro_rules! keys {
 }
 
 choices! {
+    /// Which TaskManagers a job gets slots of.
+    SlotPlacement {
+        /// As few as can be: little goes over the net.
+        Pack = "pack",
+        /// As many as can be: the load is even.
+        Spread = "spread",
+    }
+}
+
+choices! {
     /// What a checkpoint guarantees about the effect of each record on state.
     CheckpointMode {
         /// Each record counts once: inputs are aligned at the barrier.
@@ -251,6 +261,10 @@ keys! {
         "cluster.certificates" => certificates: Option<PathBuf> = None;
         /// Folder in which a daemon keeps metadata, programs and logs; unset: `.hurtig` in the user's home folder.
         "cluster.dir" => dir: Option<PathBuf> = None;
+        /// How long the processes of a job go on without a JobManager before they end.
+        "cluster.orphan-timeout" => orphan_timeout: Duration = Duration::from_secs(300), 1..=u64::MAX;
+        /// Whether a job's slots lie on as few TaskManagers as can be, or on as many.
+        "cluster.slot-placement" => slot_placement: SlotPlacement = SlotPlacement::Pack;
         /// How long a job waits for slots.
         "cluster.slot-timeout" => slot_timeout: Duration = Duration::from_secs(300), 1..=u64::MAX;
     }

@@ -213,8 +213,17 @@ pub enum FromTaskManager {
     Started(JobId, WorkerId),
     /// A worker's process has ended, or could not be started.
     Ended(JobId, WorkerId, String),
-    /// Part of a program, from a place on. A question; the answer is the bytes, none at the end.
+    /// Part of a program, from a place on. A question; the answer is a [`ProgramPart`].
     Fetch(ProgramHash, u64),
+}
+
+/// Part of a program.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProgramPart {
+    /// Size of the whole.
+    pub size_bytes: u64,
+    /// The part; none at the end.
+    pub bytes: serde_bytes::ByteBuf,
 }
 
 /// From the JobManager to a TaskManager.

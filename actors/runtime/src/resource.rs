@@ -3,6 +3,7 @@
 //! TaskManagers register with it; where their slots do not suffice it asks its provider for more. Its table is rebuilt
 //! from registrations, so it keeps nothing durable.
 
+use crate::config::SlotPlacement;
 use crate::master::JobMasterMessage;
 use crate::taskmanager::{TaskManager, TaskManagerMessage};
 use crate::worker::WorkerMessage;
@@ -171,8 +172,43 @@ struct Launch {
     grant: SlotGrant,
 }
 
+/// What a ResourceManager is made of.
+pub struct Arguments {
+    /// Where more TaskManagers come from.
+    pub provider: Box<dyn WorkerProvider>,
+    /// How long a job waits for slots.
+    pub slot_timeout: Duration,
+    /// Which TaskManagers a job gets slots of.
+    pub placement: SlotPlacement,
+    /// For ids.
+    pub seed: u64,
+    /// How Workers of this process exchange records, if not directly.
+    pub network: Option<MemoryNetwork>,
+}
+
+/// How many of its free slots each TaskManager gives to a job that needs `slots`.
+fn place(placement: SlotPlacement, free: &[usize], slots: usize) -> Vec<usize> {
+    let mut given = vec![0; free.len()];
+    for _ in 0..slots {
+        let candidates = (0..free.len()).filter(|at| given[*at] < free[*at]);
+        let next = match placement {
+            SlotPlacement::Pack => {
+                candidates.max_by_key(|at| (given[*at], free[*at], std::cmp::Reverse(*at)))
+            }
+            SlotPlacement::Spread => {
+                candidates.min_by_key(|at| (given[*at], std::cmp::Reverse(free[*at]), *at))
+            }
+        };
+        if let Some(next) = next {
+            given[next] += 1;
+        }
+    }
+    given
+}
+
 /// State of the ResourceManager.
 pub struct State {
+    placement: SlotPlacement,
     random: SmallRng,
     network: Option<MemoryNetwork>,
     provider: Box<dyn WorkerProvider>,
@@ -186,16 +222,17 @@ pub struct State {
 impl Actor for ResourceManager {
     type Msg = ResourceManagerMessage;
     type State = State;
-    type Arguments = (Box<dyn WorkerProvider>, Duration, u64, Option<MemoryNetwork>);
+    type Arguments = Arguments;
 
     async fn pre_start(
         &self,
         _: ActorRef<ResourceManagerMessage>,
-        (provider, slot_timeout, seed, network): Self::Arguments,
+        Arguments { provider, slot_timeout, placement, seed, network }: Arguments,
     ) -> Result<State, ActorProcessingErr> {
         Ok(State {
             random: SmallRng::seed_from_u64(seed),
             network,
+            placement,
             provider,
             slot_timeout,
             task_managers: Vec::new(),
@@ -289,14 +326,10 @@ impl State {
     }
 
     fn grant(&mut self, job: JobId, slots: usize, master: ActorRef<JobMasterMessage>) {
-        let mut left = slots;
         let mut grants = Vec::new();
-        for registered in &mut self.task_managers {
-            let taken = registered.free().min(left);
-            if taken == 0 {
-                continue;
-            }
-            left -= taken;
+        let free: Vec<usize> = self.task_managers.iter().map(Registered::free).collect();
+        let given = place(self.placement, &free, slots);
+        for (registered, taken) in self.task_managers.iter_mut().zip(given).filter(|(_, taken)| *taken > 0) {
             registered.used.insert(job, taken);
             let worker = WorkerId(self.random.random());
             let grant = SlotGrant { worker, actor: None, address: None, slots: taken };
@@ -387,6 +420,18 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_jobs_slots_are_packed_or_spread() {
+        let check = |placement, slots, expected: [usize; 3]| {
+            assert_eq!(place(placement, &[2, 3, 2], slots), expected);
+        };
+        check(SlotPlacement::Pack, 3, [0, 3, 0]);
+        check(SlotPlacement::Pack, 4, [1, 3, 0]);
+        check(SlotPlacement::Spread, 3, [1, 1, 1]);
+        check(SlotPlacement::Spread, 4, [1, 2, 1]);
+        check(SlotPlacement::Spread, 7, [2, 3, 2]);
+    }
 
     #[test]
     fn slots_missing_are_spread_over_the_task_managers_wanted() {

@@ -174,7 +174,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// Warnings go to standard error; `HURTIG_LOG` asks for more.
 pub fn start_logging() {
     let filter = EnvFilter::try_from_env("HURTIG_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let filter = ["ractor=warn", "ractor_cluster=warn"]
+    let filter = ["ractor=error", "ractor_cluster=error"]
         .iter()
         .filter_map(|directive| directive.parse().ok())
         .fold(filter, EnvFilter::add_directive);

@@ -13,12 +13,12 @@ use crate::config::Config;
 use crate::daemon::memory::{JobMemory, Programs, RememberedJob, Upload};
 use crate::master::JobMasterMessage;
 use crate::node::{Node, NodeError, NodeEvent, Peer, PeerId, Reply, decode};
-use crate::process::child::{ChildMessage, ChildProcess};
+use crate::process::child::{self, ChildMessage, ChildProcess};
 use crate::process::worker::{any_port, node_options};
 use crate::protocol::{
     Answer, Assignment, Call, FromMaster, FromTaskManager, Plan, RoleSpec, Submitted, ToTaskManager,
 };
-use crate::resource::{ResourceManager, ResourceManagerMessage, SlotGrant, Standalone};
+use crate::resource::{self, ResourceManager, ResourceManagerMessage, SlotGrant, Standalone};
 use crate::stub;
 use crate::taskmanager::TaskManagerMessage;
 use crate::tasks::Tasks;
@@ -151,7 +151,13 @@ impl Actor for Daemon {
         let remembered = jobs.jobs()?;
         let node = Node::start_linked(node_options(&config), events, myself.get_cell()).await?;
         let seed = rand::rng().random();
-        let arguments = (Box::new(Standalone) as _, config.cluster.slot_timeout, seed, None);
+        let arguments = resource::Arguments {
+            provider: Box::new(Standalone),
+            slot_timeout: config.cluster.slot_timeout,
+            placement: config.cluster.slot_placement,
+            seed,
+            network: None,
+        };
         let (resource_manager, _) =
             Actor::spawn_linked(None, ResourceManager, arguments, myself.get_cell()).await?;
         let mut state = State {
@@ -235,7 +241,8 @@ impl Actor for Daemon {
 
 impl State {
     /// Has a program build its graph.
-    async fn plan(&mut self, call: Call, reply: Option<Reply>) {
+    async fn plan(&mut self, mut call: Call, reply: Option<Reply>) {
+        call.defines.extend(self.cluster_defines());
         let job = JobId(self.random.random());
         let folder = self.job_folder(job);
         let path = folder.join("plan");
@@ -250,6 +257,17 @@ impl State {
                 }
             }
         }
+    }
+
+    /// What all processes of the cluster must agree on, and the job's owner has no say in.
+    fn cluster_defines(&self) -> Vec<String> {
+        let shared = |name: &str| name.starts_with("heartbeat.") || name == "cluster.orphan-timeout";
+        self.config
+            .describe()
+            .into_iter()
+            .filter(|key| shared(key.entry.name))
+            .filter_map(|key| Some(format!("{}={}", key.entry.name, key.value?)))
+            .collect()
     }
 
     fn job_folder(&self, job: JobId) -> PathBuf {
@@ -544,6 +562,7 @@ impl State {
         }
         tracing::warn!(job = %id, "the job's master did not come back: it is replaced");
         job.kill_master();
+        child::kill_recorded(&job.folder().join("master"));
         let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
         job.on_released();
         self.start_master(id).await;

@@ -8,7 +8,9 @@ use crate::daemon::memory::Programs;
 use crate::node::{Node, NodeEvent, Peer, decode};
 use crate::process::child::{ChildMessage, ChildProcess};
 use crate::process::worker::node_options;
-use crate::protocol::{Answer, Assignment, FromTaskManager, ProgramHash, RoleSpec, ToTaskManager};
+use crate::protocol::{
+    Answer, Assignment, FromTaskManager, ProgramHash, ProgramPart, RoleSpec, ToTaskManager,
+};
 use crate::tasks::Tasks;
 use crate::worker::links::WorkerId;
 use hurtig_dataflow::error::describe;
@@ -266,17 +268,20 @@ impl State {
 
 /// Gets a program from the JobManager.
 async fn fetch(peer: &Peer, programs: &dyn Programs, program: &ProgramHash) -> Result<(), String> {
-    let mut bytes = Vec::new();
+    let (mut upload, mut offset) = (None, 0);
     loop {
-        let question = FromTaskManager::Fetch(program.clone(), bytes.len() as u64);
-        let chunk = peer.ask::<_, Answer<serde_bytes::ByteBuf>>(&question, FETCH_TIMEOUT);
-        let chunk = chunk.await.map_err(|error| format!("its program did not come: {error}"))??;
-        if chunk.is_empty() {
+        let question = FromTaskManager::Fetch(program.clone(), offset);
+        let part = peer.ask::<_, Answer<ProgramPart>>(&question, FETCH_TIMEOUT);
+        let part = part.await.map_err(|error| format!("its program did not come: {error}"))??;
+        let upload = match &mut upload {
+            Some(upload) => upload,
+            None => upload.insert(programs.begin(program, part.size_bytes)?),
+        };
+        if part.bytes.is_empty() {
             break;
         }
-        bytes.extend_from_slice(&chunk);
+        offset += part.bytes.len() as u64;
+        upload.write(&part.bytes)?;
     }
-    let mut upload = programs.begin(program, bytes.len() as u64)?;
-    upload.write(&bytes)?;
-    upload.finish()
+    upload.map_or(Ok(()), |upload| upload.finish())
 }

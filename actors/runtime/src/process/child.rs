@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 
@@ -52,12 +53,13 @@ impl Process {
             .kill_on_drop(true)
             // Not of the daemon's group: a Ctrl-C there is the daemon's to pass on.
             .process_group(0);
-        let mut child = command.spawn()?;
+        let mut child = spawn(&mut command).await?;
         let mut pipe = child.stdin.take().ok_or_else(|| io::Error::other("no pipe to the program"))?;
         let bytes = rmp_serde::to_vec_named(assignment).map_err(io::Error::other)?;
         pipe.write_all(&(bytes.len() as u32).to_le_bytes()).await?;
         pipe.write_all(&bytes).await?;
         pipe.flush().await?;
+        record(log, child.id());
         Ok(Process { child, _pipe: pipe, log: log.to_path_buf() })
     }
 
@@ -83,6 +85,45 @@ impl Process {
     pub fn kill(&mut self) {
         // One that has ended needs no killing.
         let _ = self.child.start_kill();
+    }
+}
+
+/// Starts a program whose file was just written: for a moment the system may think that somebody still writes it.
+async fn spawn(command: &mut Command) -> io::Result<Child> {
+    for _ in 0..50 {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            other => return other,
+        }
+    }
+    command.spawn()
+}
+
+/// Writes down which process it is, for a daemon that is started again. Without it the process ends by its time-out.
+fn record(log: &Path, process: Option<u32>) {
+    if let Some(process) = process
+        && let Some(started) = start_time(process)
+    {
+        let _ = std::fs::write(log.with_extension("process"), format!("{process} {started}"));
+    }
+}
+
+/// When a process began, in ticks since the machine did: with its number, unique until the machine begins again.
+fn start_time(process: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The program's name, in brackets, may hold anything.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Ends the process that was started with a log, if it still runs; for one that an earlier daemon has started.
+pub fn kill_recorded(log: &Path) {
+    let Ok(text) = std::fs::read_to_string(log.with_extension("process")) else { return };
+    let Some((process, started)) = text.split_once(' ') else { return };
+    let (Ok(process), Ok(started)) = (process.parse::<u32>(), started.parse::<u64>()) else { return };
+    if start_time(process) == Some(started) {
+        let _ = std::process::Command::new("kill").args(["-9", &process.to_string()]).status();
     }
 }
 

@@ -51,6 +51,8 @@ enum HostMessage {
     StatusChanged,
     /// From its own task: the JobManager could not be reached.
     Redial,
+    /// From itself: the JobManager has been away too long.
+    Orphaned(u64),
     /// From itself: workers have had their time to connect.
     WorkersDue(u64),
 }
@@ -78,6 +80,9 @@ struct State {
     node: Node,
     tls: Tls,
     job_manager: Option<Peer>,
+    orphan_timeout: Duration,
+    /// How often the JobManager went away.
+    absences: u64,
     master: ActorRef<JobMasterMessage>,
     status: watch::Sender<JobStatus>,
     clock: Clock,
@@ -150,6 +155,7 @@ impl Actor for Host {
             let myself = myself.clone();
             move |message| drop(myself.cast(HostMessage::Resource(message)))
         });
+        let orphan_timeout = args.config.cluster.orphan_timeout;
         let clock = Clock::new();
         let store = store_of(&args.config, args.job)?;
         let (status, changes) = watch::channel(JobStatus::new(args.job, &args.graph.name, spec.started_at));
@@ -176,8 +182,11 @@ impl Actor for Host {
         let tasks = Tasks::default();
         tasks.spawn(watch_status(changes, myself.clone()));
         myself.cast(HostMessage::Redial)?;
+        drop(myself.send_after(orphan_timeout, || HostMessage::Orphaned(0)));
         Ok(State {
             job: args.job,
+            orphan_timeout,
+            absences: 0,
             address: format!("{}:{}", spec.host, local.port()),
             spec,
             node,
@@ -220,6 +229,7 @@ impl Actor for Host {
             HostMessage::Resource(_) => {}
             HostMessage::StatusChanged => state.show(),
             HostMessage::Redial => state.redial(&myself),
+            HostMessage::Orphaned(absences) => state.on_orphaned(&myself, absences),
             HostMessage::WorkersDue(number) => state.on_workers_due(number),
         }
         Ok(())
@@ -300,6 +310,7 @@ impl State {
     fn on_lost(&mut self, myself: &ActorRef<HostMessage>, peer: &Peer, reason: &str) {
         if self.job_manager.as_ref() == Some(peer) {
             self.job_manager = None;
+            self.expect_job_manager(myself);
             let myself = myself.clone();
             self.tasks.spawn(async move {
                 tokio::time::sleep(REDIAL_DELAY).await;
@@ -310,6 +321,20 @@ impl State {
         {
             let reason = format!("its connection is lost: {reason}");
             let _ = self.master.cast(JobMasterMessage::WorkerLost { worker, reason });
+        }
+    }
+
+    fn expect_job_manager(&mut self, myself: &ActorRef<HostMessage>) {
+        self.absences += 1;
+        let absences = self.absences;
+        drop(myself.send_after(self.orphan_timeout, move || HostMessage::Orphaned(absences)));
+    }
+
+    /// Nobody will ever ask for this job: it ends without a trace, and a JobManager that comes later starts it again.
+    fn on_orphaned(&mut self, myself: &ActorRef<HostMessage>, absences: u64) {
+        if self.job_manager.is_none() && self.absences == absences {
+            tracing::error!("no JobManager for {} s: the master ends", self.orphan_timeout.as_secs());
+            self.end(myself);
         }
     }
 

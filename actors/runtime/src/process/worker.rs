@@ -6,8 +6,8 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::execution::ExecutionGraph;
-use crate::master::{JobMasterMessage, restore};
-use crate::node::{Node, NodeEvent, NodeOptions, Peer, decode};
+use crate::master::{JobMasterMessage, SubtaskEvent, restore};
+use crate::node::{Node, NodeEvent, NodeOptions, Peer, TellError, decode};
 use crate::protocol::{Assignment, FromWorker, GraphSummary, ToSubtask, ToWorker, WorkerSpec};
 use crate::stub;
 use crate::subtask::neighbours::SubtaskRef;
@@ -28,6 +28,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// The longest message between processes: an acknowledgement may hold small state and what sinks have prepared.
+const MAX_MESSAGE_BYTES: usize = 32 << 20;
 
 /// How long a worker that has connected may take to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -123,6 +126,7 @@ pub fn node_options(config: &Config) -> NodeOptions {
     NodeOptions {
         heartbeat_interval: config.heartbeat.interval,
         heartbeat_timeout: config.heartbeat.timeout,
+        max_message_bytes: MAX_MESSAGE_BYTES,
         ..NodeOptions::default()
     }
 }
@@ -171,7 +175,7 @@ impl Actor for Host {
         let master = stub::spawn(myself.get_cell(), move |message| {
             // A master that is gone ends this process by the node's word.
             if let (Some(peer), Some(message)) = (node.borrow().as_ref(), to_wire(message)) {
-                let _ = peer.tell(&message);
+                tell(peer, message);
             }
         });
         let arguments = worker::Arguments { id: args.spec.worker, network: Some(args.network) };
@@ -305,6 +309,16 @@ impl State {
             };
             let _ = master.cast(message);
         });
+    }
+}
+
+/// Tells the master. What is too long to be told is a checkpoint that fails.
+fn tell(peer: &Peer, message: FromWorker) {
+    let Err(error @ (TellError::TooLong { .. } | TellError::Encode(_))) = peer.tell(&message) else { return };
+    tracing::error!("the master cannot be told: {error}");
+    if let FromWorker::Subtask(attempt, id, SubtaskEvent::Acknowledged { checkpoint, .. }) = message {
+        let declined = SubtaskEvent::Declined { checkpoint, reason: error.to_string() };
+        let _ = peer.tell(&FromWorker::Subtask(attempt, id, declined));
     }
 }
 

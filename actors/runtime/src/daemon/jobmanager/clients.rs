@@ -3,7 +3,8 @@
 use super::State;
 use crate::node::{Peer, Reply, decode};
 use crate::protocol::{
-    Answer, CHUNK_BYTES, Changed, ClientRequest, GraphSummary, Overview, TaskManagerSummary, ToMaster,
+    Answer, CHUNK_BYTES, Changed, ClientRequest, GraphSummary, Overview, ProgramPart, TaskManagerSummary,
+    ToMaster,
 };
 use crate::report::JobStatus;
 use crate::resource::ResourceManagerMessage;
@@ -136,15 +137,16 @@ impl State {
 /// Answers with part of a program.
 pub(super) fn send_chunk(tasks: &Tasks, path: Option<PathBuf>, offset: u64, reply: Reply) {
     tasks.spawn(async move {
-        let read = tokio::task::spawn_blocking(move || -> std::io::Result<Vec<u8>> {
+        let read = tokio::task::spawn_blocking(move || -> std::io::Result<ProgramPart> {
             let mut file = std::fs::File::open(path.ok_or(std::io::ErrorKind::NotFound)?)?;
+            let size_bytes = file.metadata()?.len();
             file.seek(SeekFrom::Start(offset))?;
             let mut bytes = Vec::with_capacity(CHUNK_BYTES);
             file.take(CHUNK_BYTES as u64).read_to_end(&mut bytes)?;
-            Ok(bytes)
+            Ok(ProgramPart { size_bytes, bytes: bytes.into() })
         });
-        let chunk: Answer<serde_bytes::ByteBuf> = match read.await {
-            Ok(Ok(bytes)) => Ok(serde_bytes::ByteBuf::from(bytes)),
+        let chunk: Answer<ProgramPart> = match read.await {
+            Ok(Ok(part)) => Ok(part),
             Ok(Err(error)) => Err(format!("the program cannot be read: {error}")),
             Err(error) => Err(error.to_string()),
         };
