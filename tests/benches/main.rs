@@ -7,12 +7,14 @@
 //! | `ysb` | Yahoo Streaming Benchmark: JSON in memory, filter, project, join with campaigns, 10 s count per campaign | an event |
 //! | `chain` | source, five maps, discard | a number |
 //! | `exchange` | source, hash, discard, at parallelism 2 | a number |
+//! | `link` | 64 KiB frames between two processes: over TLS, plain TCP, a bare socket | a frame |
 //! | `latency` | the Yahoo job at 100,000 records a second with a checkpoint each second | an event |
 
 #![allow(missing_docs, reason = "a program, not an interface")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time from outside")]
 
 mod latency;
+mod link;
 mod text;
 mod usage;
 mod ysb;
@@ -27,7 +29,7 @@ use std::time::{Duration, Instant};
 #[derive(Parser, Debug)]
 #[command(about = "Measures a job and prints one JSON object")]
 struct Args {
-    /// wordcount, window, ysb, chain, exchange or latency
+    /// wordcount, window, ysb, chain, exchange, link or latency
     name: String,
     /// Records to process; for wordcount, bytes of text
     #[arg(long)]
@@ -48,6 +50,9 @@ struct Outcome {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    if args.name == link::RECEIVER {
+        return link::receive();
+    }
     let mut builder = Config::builder();
     for assignment in &args.define {
         builder = builder.flag(assignment);
@@ -63,8 +68,9 @@ fn main() -> anyhow::Result<()> {
         "ysb" => ysb::run(&config, args.records.unwrap_or(10_000_000))?,
         "chain" => chain(&config, args.records.unwrap_or(200_000_000))?,
         "exchange" => exchange(&config, args.records.unwrap_or(100_000_000))?,
+        "link" => link::run(args.records.unwrap_or(50_000))?,
         "latency" => latency::run(config, args.records.unwrap_or(4_000_000))?,
-        other => bail!("no benchmark '{other}': wordcount, window, ysb, chain, exchange, latency"),
+        other => bail!("no benchmark '{other}': wordcount, window, ysb, chain, exchange, link, latency"),
     };
     let text = outcome.extra.get("text_cpu_s").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
     let text_wall = outcome.extra.get("text_wall_s").and_then(serde_json::Value::as_f64).unwrap_or(0.0);

@@ -7,13 +7,23 @@ const TICKS: f64 = 100.0;
 
 /// CPU seconds of all threads, user and system.
 pub(crate) fn cpu_seconds() -> anyhow::Result<f64> {
+    ticks([11, 12])
+}
+
+/// The same, with those of child processes that have ended.
+pub(crate) fn cpu_seconds_with_children() -> anyhow::Result<f64> {
+    ticks([11, 12, 13, 14])
+}
+
+/// The sum of fields of this process's line in `/proc`, in seconds.
+fn ticks<const N: usize>(fields: [usize; N]) -> anyhow::Result<f64> {
     // Nanoseconds per thread are finer than the ticks of the whole process, but only of threads that still run.
     let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields = stat.rsplit_once(')').context("unexpected /proc/self/stat")?.1;
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
-    let (user, system) = ticks(11).zip(ticks(12)).context("unexpected /proc/self/stat")?;
-    Ok((user + system) / TICKS)
+    let line = stat.rsplit_once(')').context("unexpected /proc/self/stat")?.1;
+    let found: Vec<&str> = line.split_whitespace().collect();
+    let ticks = fields.map(|at| found.get(at).and_then(|field| field.parse::<f64>().ok()));
+    let sum: Option<f64> = ticks.into_iter().sum();
+    Ok(sum.context("unexpected /proc/self/stat")? / TICKS)
 }
 
 /// Largest resident set so far, in MB of 1,000,000 bytes.

@@ -167,6 +167,8 @@ keys! {
     ExchangeConfig {
         /// Batches a receiver allows on each channel before it has taken one.
         "exchange.credits" => credits: usize = 8, 1..=65_536;
+        /// Whether batches that go from process to process are compressed (LZ4).
+        "exchange.compression" => compression: bool = false;
     }
 
     /// `checkpoint.*`: when checkpoints are taken, where they lie, and when they count as failed.

@@ -304,7 +304,7 @@ impl State {
     }
 
     fn start_if_linked(&mut self) {
-        let linked = |starting: &mut Starting| self.links.len() >= starting.links;
+        let linked = |starting: &mut Starting| self.links.count() >= starting.links;
         let Some(Starting { placement, first_channels, .. }) = self.starting.take_if(linked) else { return };
         let Some(graph) = self.graph.clone() else { return };
         let local: BTreeMap<_, _> =

@@ -20,7 +20,7 @@ use hurtig_dataflow::graph::JobGraph;
 use hurtig_dataflow::ids::{Attempt, JobId, SubtaskId};
 use hurtig_state::CheckpointStore;
 use hurtig_transport::{
-    DialOptions, Identity, Listener, ListenerOptions, Peer as Whom, Purpose, Role, Tls, dial,
+    DialOptions, Identity, LinkOptions, Listener, ListenerOptions, Peer as Whom, Purpose, Role, Tls, dial,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::BTreeMap;
@@ -31,6 +31,9 @@ use tokio::sync::oneshot;
 
 /// The longest message between processes: an acknowledgement may hold small state and what sinks have prepared.
 const MAX_MESSAGE_BYTES: usize = 32 << 20;
+
+/// Shorter batches do not get shorter by much.
+const COMPRESS_FROM: u32 = 512;
 
 /// How long a worker that has connected may take to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,7 +92,10 @@ pub async fn run(
     let network = Network {
         address: format!("{}:{}", spec.host, local.port()),
         dial: dial_workers(tls.clone(), job),
-        options: link_options(),
+        options: LinkOptions {
+            compress_from_bytes: config.exchange.compression.then_some(COMPRESS_FROM),
+            ..link_options()
+        },
     };
     let (done, ended) = oneshot::channel();
     let (connected, node_peer) = tokio::sync::watch::channel(None);

@@ -228,7 +228,7 @@ impl Links {
     }
 
     /// Number of links.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.links.len()
     }
 
