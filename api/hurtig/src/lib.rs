@@ -324,6 +324,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # On a cluster
+//! A program whose `main` calls [`run`] needs no change: `hurtig run PROGRAM` uploads it, and each process of the job
+//! runs its `main`, builds the same graph and takes its part. So the graph may depend on the program's arguments and on
+//! nothing else, such as the time, a random number or a file that only one machine has. What `print` writes goes to
+//! the log of the worker that runs it; `collect` and the actor API reach within one process only and are for programs
+//! that run their job themselves. Checkpoints go to a folder that all machines share.
+//!
 //! # When something fails
 //! An error or a panic in a user's function fails the attempt, never the process. Without checkpoints the job has then
 //! failed; with them it is tried again, as `restart.strategy` says. The error names vertex and subtask:
