@@ -19,7 +19,7 @@ use crate::execution::{ExecutionGraph, assign_slots};
 use crate::failure::Failure;
 use crate::fault::FaultInjector;
 use crate::report::{CheckpointReport, JobStatus, SubtaskReport};
-use crate::resource::{ResourceManagerMessage, SlotGrant};
+use crate::resource::{NoSlots, ResourceManagerMessage, SlotGrant};
 use crate::subtask::neighbours::SubtaskRef;
 use crate::subtask::{Deployment, SubtaskSettings};
 use crate::tasks::Tasks;
@@ -97,7 +97,7 @@ pub enum CheckpointEvent {
 /// What a JobMaster is told.
 pub enum JobMasterMessage {
     /// From the ResourceManager: slots, or why there are none.
-    Slots(Result<Vec<SlotGrant>, String>),
+    Slots(Result<Vec<SlotGrant>, NoSlots>),
     /// From its own task: what the attempt starts from.
     Restored {
         /// The attempt.
@@ -286,8 +286,11 @@ impl Actor for JobMaster {
         let now = state.lifecycle.attempt();
         match message {
             JobMasterMessage::Slots(Ok(grants)) => state.on_slots(&myself, grants),
-            JobMasterMessage::Slots(Err(reason)) => {
-                state.fail(&myself, Failure::of("the job's slots", reason).fatal());
+            JobMasterMessage::Slots(Err(NoSlots { reason, is_final })) => {
+                // Slots whose workers did not begin are given back before others are asked for.
+                state.lost_worker = true;
+                let failure = Failure::of("the job's slots", reason);
+                state.fail(&myself, if is_final { failure.fatal() } else { failure });
             }
             JobMasterMessage::Restored { attempt, result } if attempt == now => match *result {
                 Ok(restored) => state.deploy(&myself, restored),
@@ -398,6 +401,8 @@ impl State {
     /// Asks for slots, once the subtasks of a former attempt are gone.
     fn request_slots(&mut self, myself: &ActorRef<JobMasterMessage>) {
         let (job, slots) = (self.args.job, self.args.graph.slots());
+        // They end with their slots, and nothing is to be waited for from them.
+        self.workers.clear();
         let resource_manager = &self.args.resource_manager;
         let _ = resource_manager.cast(ResourceManagerMessage::Release { job });
         let _ = resource_manager.cast(ResourceManagerMessage::Request { job, slots, master: myself.clone() });

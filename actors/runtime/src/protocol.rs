@@ -5,6 +5,7 @@
 use crate::failure::Failure;
 use crate::master::SubtaskEvent;
 use crate::report::JobStatus;
+use crate::resource::NoSlots;
 use crate::subtask::SubtaskSettings;
 use crate::worker::links::{Placement, WorkerId};
 use hurtig_dataflow::element::Barrier;
@@ -330,7 +331,7 @@ pub enum FromMaster {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToMaster {
     /// Workers that were started for it with their slots, or why there are none.
-    Slots(Result<Vec<(WorkerId, usize)>, String>),
+    Slots(Result<Vec<(WorkerId, usize)>, NoSlots>),
     /// A worker's process has ended.
     WorkerEnded(WorkerId, String),
     /// End the job.

@@ -12,6 +12,7 @@ use crate::worker::memory::MemoryNetwork;
 use hurtig_dataflow::ids::JobId;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -27,6 +28,15 @@ pub struct SlotGrant {
     pub address: Option<String>,
     /// Number of slots.
     pub slots: usize,
+}
+
+/// Why a job gets no slots.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NoSlots {
+    /// A sentence.
+    pub reason: String,
+    /// Whether it is in vain to ask again.
+    pub is_final: bool,
 }
 
 /// What the ResourceManager is told.
@@ -378,7 +388,8 @@ impl State {
             && let Some(Launching { master, .. }) = self.launching.remove(&job)
         {
             self.release(job);
-            let _ = master.cast(JobMasterMessage::Slots(Err(format!("a worker could not begin: {reason}"))));
+            let reason = format!("a worker could not begin: {reason}");
+            let _ = master.cast(JobMasterMessage::Slots(Err(NoSlots { reason, is_final: false })));
         }
     }
 
@@ -399,7 +410,7 @@ impl State {
                 "the job needs {} slots, {registered} are registered and {free} of them are free: lower its parallelism, or raise 'taskmanager.slots' or 'taskmanager.count'",
                 waiting.slots
             );
-            let _ = waiting.master.cast(JobMasterMessage::Slots(Err(reason)));
+            let _ = waiting.master.cast(JobMasterMessage::Slots(Err(NoSlots { reason, is_final: true })));
         }
     }
 

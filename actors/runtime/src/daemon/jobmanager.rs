@@ -13,12 +13,12 @@ use crate::config::Config;
 use crate::daemon::memory::{JobMemory, Programs, RememberedJob, Upload};
 use crate::master::JobMasterMessage;
 use crate::node::{Node, NodeError, NodeEvent, Peer, PeerId, Reply, decode};
-use crate::process::child::{self, ChildMessage, ChildProcess};
+use crate::process::child::{self, ChildMessage, ChildProcess, start_error};
 use crate::process::worker::{any_port, node_options};
 use crate::protocol::{
     Answer, Assignment, Call, FromMaster, FromTaskManager, Plan, RoleSpec, Submitted, ToTaskManager,
 };
-use crate::resource::{self, ResourceManager, ResourceManagerMessage, SlotGrant, Standalone};
+use crate::resource::{self, NoSlots, ResourceManager, ResourceManagerMessage, SlotGrant, Standalone};
 use crate::stub;
 use crate::taskmanager::TaskManagerMessage;
 use crate::tasks::Tasks;
@@ -39,7 +39,7 @@ pub enum DaemonMessage {
     /// From the node.
     Node(NodeEvent),
     /// From what stands for a job at the ResourceManager: slots, or why there are none.
-    Slots(JobId, Result<Vec<SlotGrant>, String>),
+    Slots(JobId, Result<Vec<SlotGrant>, NoSlots>),
     /// From what stands for a TaskManager at the ResourceManager: run a worker there.
     Launch(PeerId, JobId, WorkerId, usize),
     /// From the same: a job's workers there are to end.
@@ -280,7 +280,7 @@ impl State {
         };
         let arguments = (program, Box::new(assignment), log);
         let spawned = Actor::spawn_linked(None, ChildProcess, arguments, self.myself.get_cell()).await;
-        spawned.map(|(child, _)| child).map_err(|error| error.to_string())
+        spawned.map(|(child, _)| child).map_err(start_error)
     }
 
     async fn on_planned(&mut self, planning: Planning, how: &str) {
@@ -415,7 +415,7 @@ impl State {
         }
     }
 
-    fn on_slots(&mut self, job: JobId, result: Result<Vec<SlotGrant>, String>) {
+    fn on_slots(&mut self, job: JobId, result: Result<Vec<SlotGrant>, NoSlots>) {
         if let Some(job) = self.jobs.get_mut(&job) {
             let workers =
                 |grants: Vec<SlotGrant>| grants.iter().map(|grant| (grant.worker, grant.slots)).collect();
@@ -432,6 +432,9 @@ impl State {
         let Some((id, job)) = job.and_then(|id| self.jobs.get_mut(&id).map(|job| (id, job))) else {
             return from.close("its job is not known");
         };
+        if from.name().id() != job::master_name(job.masters()) {
+            return from.close("another master has taken its place");
+        }
         match message {
             FromMaster::Ready { address } => job.on_master_ready(from, address),
             FromMaster::Status(status) => {
@@ -577,7 +580,7 @@ fn keep(memory: &dyn JobMemory, job: &RememberedJob) {
 }
 
 /// The message of the ResourceManager to what stands for a job's master.
-fn slots_of(message: JobMasterMessage) -> Option<Result<Vec<SlotGrant>, String>> {
+fn slots_of(message: JobMasterMessage) -> Option<Result<Vec<SlotGrant>, NoSlots>> {
     match message {
         JobMasterMessage::Slots(result) => Some(result),
         _ => None,

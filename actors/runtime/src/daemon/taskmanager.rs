@@ -6,7 +6,7 @@
 use crate::config::Config;
 use crate::daemon::memory::Programs;
 use crate::node::{Node, NodeEvent, Peer, decode};
-use crate::process::child::{ChildMessage, ChildProcess};
+use crate::process::child::{ChildMessage, ChildProcess, start_error};
 use crate::process::worker::node_options;
 use crate::protocol::{
     Answer, Assignment, FromTaskManager, ProgramHash, ProgramPart, RoleSpec, ToTaskManager,
@@ -245,7 +245,7 @@ impl State {
                 let arguments = (program, assignment, log);
                 let spawned =
                     Actor::spawn_linked(None, ChildProcess, arguments, self.myself.get_cell()).await;
-                spawned.map(|(child, _)| child).map_err(|error| error.to_string())
+                spawned.map(|(child, _)| child).map_err(start_error)
             }
             None => Err("its program is gone".into()),
         };

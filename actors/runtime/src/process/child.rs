@@ -6,7 +6,7 @@
 
 use crate::protocol::Assignment;
 use crate::tasks::Tasks;
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read};
@@ -56,9 +56,16 @@ impl Process {
         let mut child = spawn(&mut command).await?;
         let mut pipe = child.stdin.take().ok_or_else(|| io::Error::other("no pipe to the program"))?;
         let bytes = rmp_serde::to_vec_named(assignment).map_err(io::Error::other)?;
-        pipe.write_all(&(bytes.len() as u32).to_le_bytes()).await?;
-        pipe.write_all(&bytes).await?;
-        pipe.flush().await?;
+        let write = async {
+            pipe.write_all(&(bytes.len() as u32).to_le_bytes()).await?;
+            pipe.write_all(&bytes).await?;
+            pipe.flush().await
+        };
+        match write.await {
+            // It has ended without reading, and how it ended says more.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            other => other?,
+        }
         record(log, child.id());
         Ok(Process { child, _pipe: pipe, log: log.to_path_buf() })
     }
@@ -198,6 +205,14 @@ pub enum ChildMessage {
     Ended(String),
 }
 impl ractor::Message for ChildMessage {}
+
+/// Why a child could not be started, as a sentence.
+pub fn start_error(error: SpawnErr) -> String {
+    match error {
+        SpawnErr::StartupFailed(reason) => reason.to_string(),
+        other => other.to_string(),
+    }
+}
 
 /// What a child is made of: the program, what it learns, and its log.
 pub type ChildArguments = (PathBuf, Box<Assignment>, PathBuf);

@@ -13,7 +13,7 @@ use crate::protocol::{
     Answer, Assignment, FromMaster, FromWorker, GraphSummary, MasterSpec, ToMaster, ToSubtask, ToWorker,
 };
 use crate::report::JobStatus;
-use crate::resource::{ResourceManagerMessage, SlotGrant};
+use crate::resource::{NoSlots, ResourceManagerMessage, SlotGrant};
 use crate::status::JobState;
 use crate::stub;
 use crate::subtask::SubtaskMessage;
@@ -24,7 +24,7 @@ use crate::worker::links::WorkerId;
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::graph::JobGraph;
 use hurtig_dataflow::ids::JobId;
-use hurtig_state::CheckpointStore;
+use hurtig_state::{CheckpointMetadata, CheckpointStore};
 use hurtig_transport::{Identity, Peer as Whom, Role, Tls};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::BTreeMap;
@@ -159,13 +159,7 @@ impl Actor for Host {
         let clock = Clock::new();
         let store = store_of(&args.config, args.job)?;
         let (status, changes) = watch::channel(JobStatus::new(args.job, &args.graph.name, spec.started_at));
-        let mut completed = Vec::new();
-        for location in &spec.completed {
-            match CheckpointStore::load(location).await {
-                Ok((_, metadata)) => completed.push(Arc::new(metadata)),
-                Err(error) => tracing::warn!("checkpoint skipped: {}", describe(&error)),
-            }
-        }
+        let completed = completed_before(&store, args.job, &spec).await?;
         let arguments = JobMasterArguments {
             job: args.job,
             graph: args.graph,
@@ -258,6 +252,24 @@ impl Actor for Host {
     }
 }
 
+/// What masters before this one have completed, oldest first.
+///
+/// The store knows, not the JobManager: that hears of a checkpoint after its output is published and older checkpoints
+/// are deleted, or does not hear of it at all.
+async fn completed_before(
+    store: &CheckpointStore,
+    job: JobId,
+    spec: &MasterSpec,
+) -> Result<Vec<Arc<CheckpointMetadata>>, String> {
+    let found = store.list(job).await.map_err(|error| describe(&error))?;
+    if let (true, Some(known)) = (found.is_empty(), spec.completed.last()) {
+        return Err(format!(
+            "no checkpoint of the job is left, not even {known}: begun anew it would publish its results again; cancel it, and submit it again if that is wanted"
+        ));
+    }
+    Ok(found.into_iter().rev().map(Arc::new).collect())
+}
+
 /// Says when the status has changed, not too often.
 async fn watch_status(mut changes: watch::Receiver<JobStatus>, host: ActorRef<HostMessage>) {
     while changes.changed().await.is_ok() {
@@ -303,6 +315,8 @@ impl State {
         self.tell_job_manager(&FromMaster::Ready { address: self.address.clone() });
         self.show();
         if let Some(slots) = self.requested {
+            // It may not have heard that those before were given back.
+            self.tell_job_manager(&FromMaster::Release);
             self.tell_job_manager(&FromMaster::Request(slots));
         }
     }
@@ -320,7 +334,12 @@ impl State {
             && self.workers.remove(&worker).is_some()
         {
             let reason = format!("its connection is lost: {reason}");
-            let _ = self.master.cast(JobMasterMessage::WorkerLost { worker, reason });
+            let expected = |hiring: &mut Hiring| hiring.workers.iter().any(|(id, _)| *id == worker);
+            if self.hiring.take_if(expected).is_some() {
+                self.refuse(NoSlots { reason: format!("worker {worker}: {reason}"), is_final: false });
+            } else {
+                let _ = self.master.cast(JobMasterMessage::WorkerLost { worker, reason });
+            }
         }
     }
 
@@ -348,14 +367,15 @@ impl State {
                 drop(myself.send_after(WORKER_TIMEOUT, move || HostMessage::WorkersDue(number)));
                 self.hire_if_connected();
             }
-            Ok(ToMaster::Slots(Err(reason))) => {
+            Ok(ToMaster::Slots(Err(refused))) => {
                 self.requested = None;
-                self.refuse(reason);
+                self.refuse(refused);
             }
             Ok(ToMaster::WorkerEnded(worker, reason)) => {
                 let expected = |hiring: &mut Hiring| hiring.workers.iter().any(|(id, _)| *id == worker);
                 if self.hiring.take_if(expected).is_some() {
-                    self.refuse(format!("a worker could not begin: {reason}"));
+                    let reason = format!("a worker could not begin: {reason}");
+                    self.refuse(NoSlots { reason, is_final: false });
                 } else if let Some(Connected { peer, .. }) = self.workers.remove(&worker) {
                     self.by_peer.remove(&peer.id());
                     let _ = self.master.cast(JobMasterMessage::WorkerLost { worker, reason });
@@ -397,7 +417,7 @@ impl State {
         };
         if let FromWorker::Ready { worker, address, graph } = message {
             if let Some(difference) = self.spec.graph.difference(&graph) {
-                self.refuse(different(&difference));
+                self.refuse(NoSlots { reason: different(&difference), is_final: true });
                 return Ok(());
             }
             let peer = from.clone();
@@ -445,14 +465,15 @@ impl State {
         let _ = self.master.cast(JobMasterMessage::Slots(Ok(grants)));
     }
 
-    fn refuse(&self, reason: String) {
-        let _ = self.master.cast(JobMasterMessage::Slots(Err(reason)));
+    fn refuse(&self, refused: NoSlots) {
+        let _ = self.master.cast(JobMasterMessage::Slots(Err(refused)));
     }
 
     fn on_workers_due(&mut self, number: u64) {
         if self.hiring.take_if(|hiring| hiring.number == number).is_some() {
             let seconds = WORKER_TIMEOUT.as_secs();
-            self.refuse(format!("workers were started and did not connect within {seconds} s"));
+            let reason = format!("workers were started and did not connect within {seconds} s");
+            self.refuse(NoSlots { reason, is_final: false });
         }
     }
 

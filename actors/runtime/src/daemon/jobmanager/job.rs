@@ -7,6 +7,7 @@ use crate::node::Peer;
 use crate::process::child::ChildMessage;
 use crate::protocol::{Assignment, Changed, MasterSpec, RoleSpec, ToMaster, WorkerSpec};
 use crate::report::JobStatus;
+use crate::resource::NoSlots;
 use crate::status::JobState;
 use crate::stub;
 use crate::worker::links::WorkerId;
@@ -58,6 +59,11 @@ pub(super) fn make_authority(folder: &Path, job: JobId) -> Result<(), String> {
         authority.issue(&name, Validity::days(VALIDITY_DAYS), &[])?.save(&keys)
     };
     make().map_err(|error| describe(&error))
+}
+
+/// What a job's n-th master is called: who is called otherwise has been replaced.
+pub(super) fn master_name(number: u32) -> String {
+    format!("master-{number}")
 }
 
 /// Reads them again.
@@ -183,7 +189,7 @@ impl Job {
         self.is_taken_up = false;
         let RememberedJob { id, call, graph, status, masters, port, completed } = &self.remembered;
         let spec = MasterSpec {
-            identity: self.issue(Role::Master, &format!("master-{masters}"))?,
+            identity: self.issue(Role::Master, &master_name(*masters))?,
             job_manager: format!("{}:{port}", self.host),
             host: self.host.clone(),
             graph: graph.clone(),
@@ -236,7 +242,7 @@ impl Job {
         self.workers.is_empty()
     }
 
-    pub(super) fn on_slots(&mut self, result: Result<Vec<(WorkerId, usize)>, String>) {
+    pub(super) fn on_slots(&mut self, result: Result<Vec<(WorkerId, usize)>, NoSlots>) {
         if let Ok(workers) = &result {
             self.workers = workers.clone();
         }
