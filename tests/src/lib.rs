@@ -1,7 +1,10 @@
 //! End-to-end tests and benchmarks of hurtig: what the tests share.
 
+pub mod cluster;
 pub mod events;
 pub mod faults;
 pub mod folders;
 pub mod jobs;
+pub mod processes;
 pub mod programs;
+pub mod proxy;

@@ -1,0 +1,327 @@
+//! Jobs on a cluster of real processes: one JobManager and three TaskManagers with two slots each. What a job writes
+//! there is what it writes when the program is run by hand, whichever process is killed meanwhile.
+
+use hurtig::JobState;
+use hurtig_tests::cluster::{Cluster, Options, SOON};
+use hurtig_tests::folders::{self, flights_data, published_files, sorted_lines, sorted_rows};
+use hurtig_tests::processes::{kill, running_from, until, until_equal, wait_until};
+use hurtig_tests::programs::{failure, says};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use tempfile::{TempDir, tempdir};
+
+const HURTIG: &str = env!("CARGO_BIN_EXE_command");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_program");
+
+fn folder() -> TempDir {
+    tempdir().expect("a folder")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+fn cluster() -> Cluster {
+    Cluster::start(HURTIG, Options::default())
+}
+
+fn same(expected: &[String], found: &[String]) {
+    assert!(!expected.is_empty());
+    if let Err(difference) = folders::compare(expected, found) {
+        panic!("{difference}");
+    }
+}
+
+/// A job that writes the running counts of made-up events.
+struct Counts {
+    folder: TempDir,
+    count: u64,
+    per_second: f64,
+}
+
+impl Counts {
+    fn new(count: u64, per_second: f64) -> Self {
+        Counts { folder: folder(), count, per_second }
+    }
+
+    fn out(&self) -> std::path::PathBuf {
+        self.folder.path().join("out")
+    }
+
+    /// The command line behind the program.
+    fn args(&self, parallelism: usize, more: &[&str]) -> Vec<String> {
+        let checkpoints = self.folder.path().join("checkpoints");
+        let flags = [
+            "--checkpoint-interval=100ms",
+            "-Dheartbeat.interval=200ms",
+            "-Dheartbeat.timeout=1s",
+            "-Drestart.strategy=fixed-delay",
+            "-Drestart.fixed-delay.attempts=1000",
+            "-Drestart.fixed-delay.delay=10ms",
+        ];
+        let mut args =
+            vec![format!("-p{parallelism}"), format!("--checkpoint-dir={}", checkpoints.display())];
+        args.extend(flags.iter().chain(more).map(ToString::to_string));
+        let (count, per_second) = (self.count.to_string(), self.per_second.to_string());
+        args.extend(["--", "events", text(&self.out()), &count, &per_second].map(str::to_string));
+        args
+    }
+
+    fn submit(&self, cluster: &Cluster, parallelism: usize, more: &[&str]) -> String {
+        let args = self.args(parallelism, more);
+        cluster.submit(PROGRAM, &args.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn published(&self) -> usize {
+        published_files(&self.out()).len()
+    }
+
+    /// Waits until the job has published something more.
+    fn goes_on(&self) {
+        let before = self.published();
+        wait_until("more published files", SOON, || self.published() > before);
+    }
+
+    /// What is written is what an undisturbed run writes: each key's counts from one on, once.
+    fn is_whole(&self) {
+        let quiet = Counts::new(self.count, 1e9);
+        let (out, count) = (quiet.out(), self.count.to_string());
+        let run =
+            Command::new(PROGRAM).args(["-q", "-p1", "--", "events", text(&out), &count, "1e9"]).output();
+        assert!(run.expect("the program starts").status.success());
+        same(&sorted_lines(&out), &sorted_lines(&self.out()));
+        let unpublished = folders::unpublished_files(&self.out());
+        assert!(unpublished.is_empty(), "{unpublished:?}");
+    }
+}
+
+#[test]
+fn examples_write_what_they_write_in_one_process() {
+    let (cluster, books, months) = (cluster(), folder(), flights_data());
+    for book in 0..3 {
+        let line = |n: u64| format!("word{} and Word{}, {book}\n", n * 17 % 101, n * 29 % 57);
+        std::fs::write(books.path().join(format!("{book}.txt")), (0..500).map(line).collect::<String>())
+            .expect("a book");
+    }
+    let january = folder();
+    std::fs::copy(months.join("2013-01.csv"), january.path().join("2013-01.csv")).expect("a month");
+    let outs = folder();
+    let run = |way: &str, example: &str| -> Vec<String> {
+        let out = outs.path().join(way).join(example);
+        let out = text(&out);
+        match example {
+            "word_count" => vec![example, text(books.path()), "--out", out],
+            "sessions" => vec![example, out, "2000"],
+            _ => vec![example, "--data", text(january.path()), "--out", out, "--rate", "0"],
+        }
+        .into_iter()
+        .map(str::to_string)
+        .collect()
+    };
+    for example in ["word_count", "sessions", "flights"] {
+        let status = Command::new(PROGRAM).args(["-q", "-p2", "--"]).args(run("embedded", example)).status();
+        assert!(status.expect("the program starts").success());
+        let mut command = cluster.command(&["run", "-q", PROGRAM, "-p6", "--"]);
+        let output = command.args(run("cluster", example)).output().expect("the command starts");
+        assert!(output.status.success(), "{example}: {}", String::from_utf8_lossy(&output.stderr));
+        let found = |way: &str| {
+            let out = outs.path().join(way).join(example);
+            match example {
+                "flights" => ["hourly", "rushes", "worst", "cancelled"]
+                    .iter()
+                    .flat_map(|name| sorted_rows(&out.join(name)))
+                    .collect(),
+                _ => sorted_lines(&out),
+            }
+        };
+        same(&found("embedded"), &found("cluster"));
+    }
+    until_equal("workers left", SOON, 0, || cluster.all_workers().len());
+    until_equal("masters left", SOON, 0, || cluster.masters().len());
+}
+
+#[test]
+fn a_job_survives_the_death_of_each_process() {
+    let mut cluster = cluster();
+    let counts = Counts::new(40_000, 2_000.0);
+    let job = counts.submit(&cluster, 4, &[]);
+    counts.goes_on();
+
+    let worker = cluster.workers(0).first().cloned().expect("a worker on the first TaskManager");
+    kill(worker.id);
+    wait_until("a restart", SOON, || cluster.job(&job).is_some_and(|job| job.restarts > 0));
+    counts.goes_on();
+
+    let victim = (0..3).find(|number| !cluster.workers(*number).is_empty()).expect("a worker");
+    let restarts = cluster.job(&job).expect("the job").restarts;
+    cluster.task_managers[victim].kill();
+    wait_until("a restart", SOON, || cluster.job(&job).is_some_and(|job| job.restarts > restarts));
+    counts.goes_on();
+
+    let master = cluster.masters().first().cloned().expect("a master");
+    kill(master.id);
+    until("another master", SOON, || {
+        cluster.masters().iter().find(|other| other.id != master.id).map(|_| ())
+    });
+    cluster.wait_for(&job, JobState::Running, SOON);
+    counts.goes_on();
+
+    cluster.job_manager.kill();
+    counts.goes_on();
+    cluster.job_manager.start();
+    cluster.wait_for(&job, JobState::Running, SOON);
+    counts.goes_on();
+
+    assert_eq!(cluster.job(&job).expect("the job").state, JobState::Running, "it ran for too short a time");
+    cluster.wait_for(&job, JobState::Finished, SOON);
+    counts.is_whole();
+}
+
+#[test]
+fn a_program_that_aborts_harms_no_other_job() {
+    let cluster = cluster();
+    let counts = Counts::new(6_000, 3_000.0);
+    let job = counts.submit(&cluster, 3, &[]);
+    let mut command = cluster.command(&["run", "-q", PROGRAM, "-p3", "--", "abort", "50"]);
+    says(&failure(1, &mut command), &["failed"]);
+    let ended = cluster.wait_for(&job, JobState::Finished, SOON);
+    assert_eq!(ended.restarts, 0);
+    counts.is_whole();
+}
+
+#[test]
+fn a_program_that_builds_no_job_is_refused_with_a_reason() {
+    let cluster = cluster();
+    let refused = |program: &str, args: &[&str], words: &[&str]| {
+        let said = failure(1, cluster.command(&["run", "-q", program]).args(args));
+        says(&said, words);
+        assert_eq!(said.lines().count(), 1, "not one sentence: {said}");
+    };
+    refused(PROGRAM, &["--", "unknown"], &["name a program"]);
+    refused(PROGRAM, &["--", "nothing"], &["no"]);
+    refused("/bin/true", &[], &["built no job", "exit code 0", "made with hurtig"]);
+    refused(PROGRAM, &["--checkpoint-interval=1s", "--", "events", "x", "1", "1"], &["checkpoint.dir"]);
+    says(&failure(1, cluster.command(&["run", "-q", PROGRAM]).arg("--no-such-flag")), &["'--no-such-flag'"]);
+    assert_eq!(cluster.call(&["list"]), "no jobs");
+    refused(
+        PROGRAM,
+        &["--", "changing"],
+        &["another job graph", "process-", "nothing but the program's arguments"],
+    );
+    until_equal("processes of programs", SOON, 0, || running_from(cluster.folder()).len());
+}
+
+#[test]
+fn a_job_stops_with_a_savepoint_and_goes_on_from_it_at_another_parallelism() {
+    let cluster = cluster();
+    let counts = Counts::new(12_000, 3_000.0);
+    let job = counts.submit(&cluster, 2, &[]);
+    counts.goes_on();
+    let target = counts.folder.path().join("savepoints");
+    let first = cluster.call(&["savepoint", &job[..8], text(&target)]);
+    counts.goes_on();
+    let savepoint = cluster.call(&["stop", &job, text(&target)]);
+    assert_ne!(first, savepoint);
+    let stopped = cluster.job(&job).expect("the job");
+    assert_eq!(stopped.state, JobState::Finished);
+    says(&cluster.call(&["info", &job]), &["finished", "graph", "(2 subtasks)"]);
+    let rows = sorted_lines(&counts.out()).len() as u64;
+    assert!(rows < counts.count, "it was stopped too late");
+    let second = counts.submit(&cluster, 4, &["--from", &savepoint]);
+    cluster.wait_for(&second, JobState::Finished, SOON);
+    counts.is_whole();
+}
+
+#[test]
+fn a_cancelled_job_gives_its_slots_back() {
+    let cluster = cluster();
+    let counts = Counts::new(u64::MAX / 2, 1_000.0);
+    let job = counts.submit(&cluster, 6, &[]);
+    counts.goes_on();
+    says(&cluster.call(&["cancel", &job]), &["cancelled"]);
+    until_equal("workers left", SOON, 0, || cluster.all_workers().len());
+    let said = failure(1, &mut cluster.command(&["cancel", &job]));
+    says(&said, &["cancelled already"]);
+    let next = Counts::new(1_200, 1e6);
+    let job = next.submit(&cluster, 6, &[]);
+    cluster.wait_for(&job, JobState::Finished, SOON);
+    next.is_whole();
+}
+
+#[test]
+fn a_job_waits_for_slots_until_a_task_manager_comes() {
+    let mut cluster = Cluster::start(HURTIG, Options { task_managers: 1, ..Options::default() });
+    let counts = Counts::new(1_200, 1e6);
+    let job = counts.submit(&cluster, 4, &[]);
+    let master = until("a master", SOON, || cluster.masters().first().cloned());
+    assert_eq!(cluster.job(&job).expect("the job").state, JobState::Created);
+    assert!(cluster.all_workers().is_empty());
+    cluster.add_task_manager();
+    cluster.wait_for(&job, JobState::Finished, SOON);
+    counts.is_whole();
+    until_equal("the master's end", SOON, false, || cluster.masters().contains(&master));
+}
+
+#[test]
+fn a_job_that_waits_in_vain_for_slots_names_the_numbers() {
+    let mut options = Options { task_managers: 1, ..Options::default() };
+    options.defines.push("cluster.slot-timeout=1s".into());
+    let cluster = Cluster::start(HURTIG, options);
+    let mut command = cluster.command(&["run", "-q", PROGRAM, "-p5", "--", "sessions", "out", "100"]);
+    says(&failure(1, &mut command), &["needs 5 slots", "2 are registered"]);
+}
+
+#[test]
+fn daemons_end_when_asked_and_leave_no_process_behind() {
+    let mut cluster = cluster();
+    let counts = Counts::new(u64::MAX / 2, 1_000.0);
+    counts.submit(&cluster, 6, &[]);
+    counts.goes_on();
+    assert_eq!(cluster.all_workers().len(), 3);
+    for number in 0..3 {
+        assert!(cluster.task_managers[number].terminate().success());
+        until_equal("workers of an ended TaskManager", SOON, 0, || cluster.workers(number).len());
+    }
+    assert!(cluster.job_manager.terminate().success());
+    until_equal("processes left", SOON, 0, || running_from(cluster.folder()).len());
+}
+
+#[test]
+fn a_killed_task_manager_leaves_no_worker_behind() {
+    let mut cluster = cluster();
+    let counts = Counts::new(u64::MAX / 2, 1_000.0);
+    counts.submit(&cluster, 6, &[]);
+    counts.goes_on();
+    assert_eq!(cluster.workers(1).len(), 1);
+    cluster.task_managers[1].kill();
+    until_equal("workers left", Duration::from_secs(10), 0, || cluster.workers(1).len());
+}
+
+#[test]
+fn a_local_cluster_is_one_command() {
+    let folder = folder();
+    let address = hurtig_tests::cluster::free_address().to_string();
+    let hurtig = |args: &[&str]| {
+        let mut command = Command::new(HURTIG);
+        command
+            .args(args)
+            .env("HURTIG_CLUSTER_DIR", folder.path())
+            .env("HURTIG_CLUSTER_JOBMANAGER", &address);
+        command
+    };
+    let mut cluster = hurtig(&["cluster", "--taskmanagers", "2", "--slots", "1"]).spawn().expect("a cluster");
+    wait_until("the cluster", SOON, || {
+        hurtig(&["list"]).output().is_ok_and(|output| output.status.success())
+    });
+    let out = folder.path().join("out");
+    let run = hurtig(&["run", "-q", PROGRAM, "-p2", "--", "sessions", text(&out), "500"]).output();
+    let run = run.expect("the command starts");
+    hurtig_tests::processes::signal(cluster.id(), "INT");
+    let status = cluster.wait().expect("an end");
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    assert!(!sorted_rows(&out).is_empty());
+    assert!(status.success(), "{status}");
+    assert!(running_from(folder.path()).is_empty());
+    assert!(std::net::TcpStream::connect(&address).is_err(), "the JobManager still listens");
+}
