@@ -91,11 +91,11 @@ fn run_hands_flags_and_arguments_on_and_ends_as_the_program_does() {
     write("program", "#!/bin/sh\nprintf '<%s>' \"$@\"\nexit 7\n");
     check(
         folder.path(),
-        &["run", "program", "-p", "2", "--help", "--", "two words", "--", "-x"],
+        &["run", "--embedded", "program", "-p", "2", "--help", "--", "two words", "--", "-x"],
         7,
         "<-p><2><--help><--><two words><--><-x>",
     );
-    check(folder.path(), &["run", "./program"], 7, "<>");
+    check(folder.path(), &["run", "--embedded", "./program"], 7, "<>");
     write("orphan", "#!/no/such/interpreter\n");
-    check(folder.path(), &["run", "./orphan"], 126, "interpreter");
+    check(folder.path(), &["run", "--embedded", "./orphan"], 126, "interpreter");
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 const FILES: u64 = 6;
-const LINES: u64 = 4_000;
+const LINES: u64 = 30_000;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Row {
