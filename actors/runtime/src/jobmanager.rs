@@ -10,7 +10,6 @@ use crate::fault::FaultInjector;
 use crate::master::{Arguments, JobMaster, JobMasterMessage};
 use crate::report::JobStatus;
 use crate::resource::ResourceManagerMessage;
-use crate::status::JobState;
 use hurtig_dataflow::graph::JobGraph;
 use hurtig_dataflow::ids::{Attempt, JobId};
 use hurtig_state::CheckpointStore;
@@ -156,15 +155,7 @@ impl State {
     fn on_master_gone(&mut self, who: ActorId, reason: &str) {
         let Some(job) = self.jobs.values().find(|job| job.master.get_id() == who) else { return };
         let now = self.clock.now();
-        job.status.send_if_modified(|status| {
-            let lost = !status.state.is_terminal();
-            if lost {
-                status.state = JobState::Failed;
-                status.failure = Some(format!("the job's master ended before the job: {reason}"));
-                status.ended_at = Some(now);
-            }
-            lost
-        });
+        job.status.send_if_modified(|status| status.on_master_gone(reason, now));
         if let Some(id) = self.jobs.iter().find(|(_, job)| job.master.get_id() == who).map(|(id, _)| *id) {
             let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
         }

@@ -98,6 +98,17 @@ impl JobStatus {
         }
     }
 
+    /// The job's master is gone: a job that had not ended has failed. Returns whether it had not.
+    pub fn on_master_gone(&mut self, reason: &str, now: Timestamp) -> bool {
+        let lost = !self.state.is_terminal();
+        if lost {
+            self.state = JobState::Failed;
+            self.failure = Some(format!("the job's master ended before the job: {reason}"));
+            self.ended_at = Some(now);
+        }
+        lost
+    }
+
     /// Bytes read and in all over all sources, where all know.
     pub fn progress(&self) -> Option<(u64, u64)> {
         let known = self.subtasks.values().filter_map(|report| report.progress);

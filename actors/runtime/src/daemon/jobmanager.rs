@@ -310,21 +310,14 @@ impl State {
             stub.stop(None);
         } else if let Some(job) = self.jobs.values_mut().find(|job| job.is_peer(peer)) {
             job.on_master_lost();
-            self.await_master(peer);
+            if !job.has_ended() {
+                let (id, masters) = (job.id(), job.masters());
+                self.expect_master(id, masters);
+            }
         }
     }
 
     /// A master that is silent but whose process has not ended may come back; then it is replaced.
-    fn await_master(&self, peer: &Peer) {
-        let Some(job) = peer.name().job().and_then(|job| u128::from_str_radix(job, 16).ok()).map(JobId)
-        else {
-            return;
-        };
-        if let Some(masters) = self.jobs.get(&job).filter(|job| !job.has_ended()).map(Job::masters) {
-            self.expect_master(job, masters);
-        }
-    }
-
     fn expect_master(&self, job: JobId, masters: u32) {
         let patience = self.config.heartbeat.timeout * 2;
         drop(self.myself.send_after(patience, move || DaemonMessage::MasterDue(job, masters)));
@@ -500,9 +493,6 @@ impl State {
             Err(NodeError::Transport(_)) if job.port != 0 => {
                 // Taken by somebody else meanwhile: its master will not find the way, and be replaced.
                 address.set_port(0);
-                let allow = move |name: &hurtig_transport::Name| {
-                    name.role() == Role::Master && name.job() == Some(&id.to_string())
-                };
                 self.node.listen(address, &tls, allow).await
             }
             other => other,

@@ -14,7 +14,6 @@ use crate::protocol::{
 };
 use crate::report::JobStatus;
 use crate::resource::{NoSlots, ResourceManagerMessage, SlotGrant};
-use crate::status::JobState;
 use crate::stub;
 use crate::subtask::SubtaskMessage;
 use crate::subtask::neighbours::SubtaskRef;
@@ -491,15 +490,7 @@ impl State {
 
     fn on_master_gone(&mut self, reason: &str) {
         let now = self.clock.now();
-        self.status.send_if_modified(|status| {
-            let lost = !status.state.is_terminal();
-            if lost {
-                status.state = JobState::Failed;
-                status.failure = Some(format!("the job's master ended before the job: {reason}"));
-                status.ended_at = Some(now);
-            }
-            lost
-        });
+        self.status.send_if_modified(|status| status.on_master_gone(reason, now));
         self.show();
     }
 
