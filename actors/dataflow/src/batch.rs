@@ -48,35 +48,57 @@ pub fn downcast<B: Batch>(batch: AnyBatch) -> Result<B, BoxError> {
 }
 
 /// A batch of rows of one Rust type, with their event times if the stream has any.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Rows<T> {
     /// The records.
     pub records: Vec<T>,
     /// Their event times: as many as records, or none at all where the stream has no event time.
     pub times: Vec<Timestamp>,
+    /// The hashes of their keys, on the way from a hash partitioner to the operator behind it; valid only if there are
+    /// as many as records.
+    pub(crate) hashes: Vec<u64>,
 }
 
 impl<T> Default for Rows<T> {
     fn default() -> Self {
-        Rows { records: Vec::new(), times: Vec::new() }
+        Rows::untimed(Vec::new())
+    }
+}
+
+/// The hashes of keys are not part of what a batch says.
+impl<T: PartialEq> PartialEq for Rows<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.records == other.records && self.times == other.times
     }
 }
 
 impl<T> Rows<T> {
+    /// Records, and as many event times or none.
+    pub fn new(records: Vec<T>, times: Vec<Timestamp>) -> Self {
+        Rows { records, times, hashes: Vec::new() }
+    }
+
     /// An empty batch with room for `capacity` records.
     pub fn with_capacity(capacity: usize) -> Self {
-        Rows { records: Vec::with_capacity(capacity), times: Vec::new() }
+        Rows::untimed(Vec::with_capacity(capacity))
     }
 
     /// Records without event time.
     pub fn untimed(records: Vec<T>) -> Self {
-        Rows { records, times: Vec::new() }
+        Rows::new(records, Vec::new())
     }
 
     /// Records with their event times.
     pub fn timed(rows: impl IntoIterator<Item = (T, Timestamp)>) -> Self {
         let (records, times) = rows.into_iter().unzip();
-        Rows { records, times }
+        Rows::new(records, times)
+    }
+
+    /// The hashes of the records' keys, if the batch comes straight from a hash partitioner of this process: what
+    /// [`hash_key`](crate::key::hash_key) says of the key that it partitions by.
+    pub fn take_hashes(&mut self) -> Option<Vec<u64>> {
+        let hashes = std::mem::take(&mut self.hashes);
+        (hashes.len() == self.records.len()).then_some(hashes)
     }
 
     /// Whether records carry event times.
@@ -108,22 +130,25 @@ impl<T> Rows<T> {
     #[inline]
     pub fn push(&mut self, record: T, time: Option<Timestamp>) {
         match time {
-            Some(time) => {
-                if self.times.len() < self.records.len() {
-                    self.times.resize(self.records.len(), MIN_TIMESTAMP);
-                }
-                self.times.push(time);
-            }
-            None if !self.times.is_empty() => self.times.push(MIN_TIMESTAMP),
-            None => {}
+            Some(time) if self.times.len() == self.records.len() => self.times.push(time),
+            None if self.times.is_empty() => {}
+            mixed => self.push_mixed_time(mixed),
         }
         self.records.push(record);
     }
 
-    /// Moves all records of `other` to the end of this batch.
+    #[cold]
+    fn push_mixed_time(&mut self, time: Option<Timestamp>) {
+        self.times.resize(self.records.len(), MIN_TIMESTAMP);
+        self.times.push(time.unwrap_or(MIN_TIMESTAMP));
+    }
+
+    /// Moves all records of `other` to the end of this batch. Hashes of keys do not go with them.
     pub fn append(&mut self, other: &mut Rows<T>) {
+        self.hashes.clear();
         if self.is_empty() {
-            std::mem::swap(self, other);
+            std::mem::swap(&mut self.records, &mut other.records);
+            std::mem::swap(&mut self.times, &mut other.times);
             return;
         }
         if other.is_timed() && !self.is_timed() {
@@ -182,7 +207,8 @@ impl<T: Clone + Send + 'static> Batch for Rows<T> {
     fn split_off(&mut self, at: usize) -> AnyBatch {
         let records = self.records.split_off(at);
         let times = if self.is_timed() { self.times.split_off(at) } else { Vec::new() };
-        Box::new(Rows { records, times })
+        self.hashes.clear();
+        Box::new(Rows::new(records, times))
     }
 
     fn type_name(&self) -> &'static str {

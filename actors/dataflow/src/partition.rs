@@ -101,7 +101,7 @@ impl Partitioning {
             owners: (0..place.max_parallelism)
                 .map(|group| owner_of_group(group as u16, place.max_parallelism, place.channels) as u16)
                 .collect(),
-            targets: Vec::new(),
+            hashes: Vec::new(),
         })
     }
 
@@ -153,7 +153,8 @@ fn take<T: Record>(buffer: &mut Rows<T>) -> Option<AnyBatch> {
         return None;
     }
     // The next batch for this channel is likely to be as large as this one.
-    let next = Rows::with_capacity(buffer.len());
+    let mut next = Rows::with_capacity(buffer.len());
+    next.hashes.reserve(buffer.hashes.len());
     Some(Box::new(std::mem::replace(buffer, next)))
 }
 
@@ -174,30 +175,30 @@ struct ByHash<F> {
     key: Arc<F>,
     max_parallelism: u32,
     owners: Vec<u16>,
-    targets: Vec<u16>,
+    hashes: Vec<u64>,
 }
 
 impl<T: Record, K: Key, F: Fn(&T) -> K + Send + Sync + 'static> Chooser<T> for ByHash<F> {
     fn spread(&mut self, rows: Rows<T>, buffers: &mut [Rows<T>]) {
-        let (key, owners, max_parallelism) = (&*self.key, &self.owners[..], self.max_parallelism);
-        // Hashes first, in a loop that does nothing else.
-        self.targets.clear();
-        self.targets.extend(rows.records.iter().map(|record| {
-            let group = key_group(hash_key(&key(record)), max_parallelism);
-            owners[group as usize]
-        }));
-        let targets = self.targets.iter().map(|target| *target as usize);
+        // Hashes first, in a loop that does nothing else. They go along: the operator behind the edge needs them too.
+        self.hashes.clear();
+        self.hashes.extend(rows.records.iter().map(|record| hash_key(&(self.key)(record))));
+        let target = |hash: &u64| self.owners[key_group(*hash, self.max_parallelism) as usize] as usize;
         let timed = rows.is_timed();
         if buffers.iter().all(|buffer| buffer.is_empty() || buffer.is_timed() == timed) {
-            for (record, target) in rows.records.into_iter().zip(targets.clone()) {
-                buffers[target].records.push(record);
+            for (record, hash) in rows.records.into_iter().zip(&self.hashes) {
+                let buffer = &mut buffers[target(hash)];
+                buffer.records.push(record);
+                buffer.hashes.push(*hash);
             }
-            for (time, target) in rows.times.into_iter().zip(targets) {
-                buffers[target].times.push(time);
+            for (time, hash) in rows.times.into_iter().zip(&self.hashes) {
+                buffers[target(hash)].times.push(time);
             }
         } else {
-            for ((record, time), target) in rows.into_iter_timed().zip(targets) {
-                buffers[target].push(record, time);
+            for ((record, time), hash) in rows.into_iter_timed().zip(&self.hashes) {
+                let buffer = &mut buffers[target(hash)];
+                buffer.push(record, time);
+                buffer.hashes.push(*hash);
             }
         }
     }

@@ -6,16 +6,18 @@ use hurtig_dataflow::key::hash_key;
 use hurtig_dataflow::{Key, Record, Rows, Timestamp};
 use std::sync::Arc;
 
-type Extract<T, K> = Arc<dyn Fn(&[T], &mut KeyColumns<K>) + Send + Sync>;
+type Extract<T, K> = Arc<dyn Fn(&[T], &mut Vec<K>) + Send + Sync>;
 
 /// Finds the keys of records, a batch at a time.
 pub(crate) struct Keys<T, K> {
     extract: Extract<T, K>,
+    /// Whether the batches come from a partitioner by the same key, so that the hashes they bring are those of the keys.
+    partitioned: bool,
 }
 
 impl<T, K> Clone for Keys<T, K> {
     fn clone(&self) -> Self {
-        Keys { extract: Arc::clone(&self.extract) }
+        Keys { extract: Arc::clone(&self.extract), partitioned: self.partitioned }
     }
 }
 
@@ -32,20 +34,32 @@ impl<K> Default for KeyColumns<K> {
 }
 
 impl<T: Record, K: Key> Keys<T, K> {
+    /// The keys of records that come from wherever they may.
     pub(crate) fn new<F: Fn(&T) -> K + Send + Sync + 'static>(key: Arc<F>) -> Self {
-        let extract = move |records: &[T], columns: &mut KeyColumns<K>| {
-            columns.keys.clear();
-            columns.keys.extend(records.iter().map(|record| key(record)));
-            columns.hashes.clear();
-            columns.hashes.extend(columns.keys.iter().map(hash_key));
+        let extract = move |records: &[T], keys: &mut Vec<K>| {
+            keys.clear();
+            keys.extend(records.iter().map(|record| key(record)));
         };
-        Keys { extract: Arc::new(extract) }
+        Keys { extract: Arc::new(extract), partitioned: false }
     }
 
-    /// Fills `columns` with the keys of `records`.
+    /// The keys of records that come straight from a partitioner by the same key.
+    pub(crate) fn partitioned<F: Fn(&T) -> K + Send + Sync + 'static>(key: Arc<F>) -> Self {
+        Keys { partitioned: true, ..Self::new(key) }
+    }
+
+    /// Fills `columns` with the keys of a batch.
     #[inline]
-    pub(crate) fn fill(&self, records: &[T], columns: &mut KeyColumns<K>) {
-        (self.extract)(records, columns);
+    pub(crate) fn fill(&self, batch: &mut Rows<T>, columns: &mut KeyColumns<K>) {
+        (self.extract)(&batch.records, &mut columns.keys);
+        match batch.take_hashes() {
+            Some(hashes) if self.partitioned => columns.hashes = hashes,
+            _ => {
+                columns.hashes.clear();
+                columns.hashes.extend(columns.keys.iter().map(hash_key));
+            }
+        }
+        debug_assert!(columns.hashes.iter().eq(columns.keys.iter().map(hash_key).collect::<Vec<_>>().iter()));
     }
 }
 
@@ -65,8 +79,8 @@ impl<T: Record, K: Key> KeyedBatch<T, K> {
         KeyedBatch { keys, columns: KeyColumns::default(), rest: RowsIter::default(), at: 0 }
     }
 
-    pub(crate) fn load(&mut self, batch: Rows<T>) {
-        self.keys.fill(&batch.records, &mut self.columns);
+    pub(crate) fn load(&mut self, mut batch: Rows<T>) {
+        self.keys.fill(&mut batch, &mut self.columns);
         self.at = 0;
         self.rest = batch.into_iter_timed();
     }

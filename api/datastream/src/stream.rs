@@ -175,7 +175,7 @@ impl<T: Record> DataStream<T> {
     /// ```
     pub fn key_by<K: Key>(&self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> KeyedStream<T, K> {
         let key = Arc::new(key);
-        KeyedStream::new(self.partitioned(Partitioning::hash(Arc::clone(&key))), Keys::new(key))
+        KeyedStream::new(self.partitioned(Partitioning::hash(Arc::clone(&key))), Keys::partitioned(key))
     }
 
     /// Takes the stream as keyed without sending its records anywhere. They must already lie where

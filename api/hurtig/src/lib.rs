@@ -312,7 +312,7 @@
 //!
 //!     // Usually an actor does this, and sends no more than it was granted.
 //!     inlet.cast(Feed::Connect { feeder: 1, grant: Arc::new(|_records| {}) })?;
-//!     let rows = Rows { records: vec![1, 2, 3], ..Rows::default() };
+//!     let rows = Rows::untimed(vec![1, 2, 3]);
 //!     inlet.cast(Feed::Records { feeder: 1, rows })?;
 //!     inlet.cast(Feed::End)?;
 //!     let status = job.wait().await?;

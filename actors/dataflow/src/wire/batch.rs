@@ -63,7 +63,7 @@ impl<T: Record> BatchCodec for RowsCodec<T> {
 impl<T: Record> BatchEncoder for FrameEncoder<T> {
     fn encode(&mut self, batch: &dyn Batch, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let any: &dyn Any = batch;
-        let Some(Rows { records, times }) = any.downcast_ref::<Rows<T>>() else {
+        let Some(Rows { records, times, .. }) = any.downcast_ref::<Rows<T>>() else {
             return Err(EncodeError::BatchType {
                 expected: std::any::type_name::<Rows<T>>(),
                 found: batch.type_name(),
@@ -116,5 +116,5 @@ fn decode_batch<T: Record>(frame: &[u8], limits: Limits) -> Result<Rows<T>, Deco
     let format = RowsFormat::from_byte(format & !TIMED).ok_or_else(unknown)?;
     let times = if timed { times::decode(rows, &mut rest, frame)? } else { Vec::new() };
     let records = decode_rows(format, rows, rest, frame)?;
-    Ok(Rows { records, times })
+    Ok(Rows::new(records, times))
 }

@@ -91,7 +91,7 @@ fn a_batch_that_does_not_fit_its_edge_is_refused_and_leaves_nothing_behind() {
     let mut bytes = vec![7];
     let other = channel.encoder.encode(&Rows::untimed(vec!["text".to_string()]), &mut bytes);
     assert!(matches!(other, Err(EncodeError::BatchType { .. })));
-    let lame = Rows { records: vec![1u8, 2], times: vec![5] };
+    let lame = Rows::new(vec![1u8, 2], vec![5]);
     assert!(matches!(
         channel.encoder.encode(&lame, &mut bytes),
         Err(EncodeError::Times { rows: 2, times: 1 })

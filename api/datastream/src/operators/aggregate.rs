@@ -127,8 +127,8 @@ where
         Ok(())
     }
 
-    fn process(&mut self, batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<U>>) -> OpResult<Progress> {
-        self.keys.fill(&batch.records, &mut self.columns);
+    fn process(&mut self, mut batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<U>>) -> OpResult<Progress> {
+        self.keys.fill(&mut batch, &mut self.columns);
         let (out, states) = ctx.out_and_states();
         let table = states.get_mut(self.accumulators);
         let (mut ahead, hashes) = (table.look_ahead(), &self.columns.hashes[..]);
@@ -149,7 +149,7 @@ where
             };
             records.push((self.finish)(key, result));
         }
-        out.append(&mut Rows { records, times: batch.times });
+        out.append(&mut Rows::new(records, batch.times));
         Ok(Progress::Done)
     }
 }

@@ -47,7 +47,7 @@ impl<T: Record, U: Record, F: Fn(T) -> U + Send + Sync + 'static> Operator for M
     fn process(&mut self, batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<U>>) -> OpResult<Progress> {
         // Collecting a mapped vector into a vector reuses its memory where the types' sizes allow.
         let records = batch.records.into_iter().map(&*self.function).collect();
-        ctx.out().append(&mut Rows { records, times: batch.times });
+        ctx.out().append(&mut Rows::new(records, batch.times));
         Ok(Progress::Done)
     }
 }
@@ -63,7 +63,7 @@ impl<T: Record, U: Record, F: Fn(T) -> OpResult<U> + Send + Sync + 'static> Oper
 
     fn process(&mut self, batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<U>>) -> OpResult<Progress> {
         let records = batch.records.into_iter().map(&*self.function).collect::<OpResult<_>>()?;
-        ctx.out().append(&mut Rows { records, times: batch.times });
+        ctx.out().append(&mut Rows::new(records, batch.times));
         Ok(Progress::Done)
     }
 }

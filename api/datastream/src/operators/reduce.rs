@@ -57,8 +57,8 @@ impl<T: Record, K: Key, F: Fn(T, T) -> T + Send + Sync + 'static> Operator for R
         Ok(())
     }
 
-    fn process(&mut self, batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<T>>) -> OpResult<Progress> {
-        self.keys.fill(&batch.records, &mut self.columns);
+    fn process(&mut self, mut batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<T>>) -> OpResult<Progress> {
+        self.keys.fill(&mut batch, &mut self.columns);
         let table = ctx.states().get_mut(self.results);
         let (mut ahead, hashes) = (table.look_ahead(), &self.columns.hashes[..]);
         let mut keyed = self.columns.keys.drain(..).enumerate();
@@ -76,7 +76,7 @@ impl<T: Record, K: Key, F: Fn(T, T) -> T + Send + Sync + 'static> Operator for R
         };
         // Of the same type, so the batch's memory becomes the output's.
         let records = batch.records.into_iter().map(&mut reduce).collect();
-        ctx.out().append(&mut Rows { records, times: batch.times });
+        ctx.out().append(&mut Rows::new(records, batch.times));
         Ok(Progress::Done)
     }
 }

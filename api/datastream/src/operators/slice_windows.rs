@@ -187,8 +187,8 @@ impl<T: Record, K: Key, W: WindowFold<T, K>> Operator for SliceWindows<T, K, W> 
         Ok(())
     }
 
-    fn process(&mut self, batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<W::Out>>) -> OpResult<Progress> {
-        let (mut times, mut passed) = (batch.times, ctx.watermark());
+    fn process(&mut self, mut batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<W::Out>>) -> OpResult<Progress> {
+        let (mut times, mut passed) = (std::mem::take(&mut batch.times), ctx.watermark());
         match self.domain {
             TimeDomain::EventTime if times.len() < batch.records.len() => return Err(UNTIMED.into()),
             TimeDomain::EventTime => {}
@@ -199,7 +199,7 @@ impl<T: Record, K: Key, W: WindowFold<T, K>> Operator for SliceWindows<T, K, W> 
             }
         }
         let mut columns = std::mem::take(&mut self.columns);
-        self.keys.fill(&batch.records, &mut columns);
+        self.keys.fill(&mut batch, &mut columns);
         let mut records = batch.records.into_iter();
         let mut keyed = columns.keys.drain(..).zip(columns.hashes.iter().copied());
         let mut at = 0;
