@@ -44,6 +44,18 @@ impl<T: Record, K: Key> KeyedStream<T, K> {
     where
         A: AggregateFunction<In = T>,
     {
+        self.aggregate_into(function, move |key, result| finish(&key, result))
+    }
+
+    /// As [`aggregate_with`](KeyedStream::aggregate_with), but `finish` may keep the key.
+    fn aggregate_into<A, U: Record>(
+        &self,
+        function: A,
+        finish: impl Fn(K, A::Out) -> U + Send + Sync + 'static,
+    ) -> DataStream<U>
+    where
+        A: AggregateFunction<In = T>,
+    {
         let keys = self.keys.clone();
         let (function, finish) = (Arc::new(function), Arc::new(finish));
         self.stream.transform("Aggregate", move || Aggregate {
@@ -64,7 +76,7 @@ impl<T: Record, K: Key> KeyedStream<T, K> {
     /// env.from_range(0..100).key_by(|n| n % 3).count().print();
     /// ```
     pub fn count(&self) -> DataStream<(K, u64)> {
-        self.aggregate_with(Count::new(), |key, n| (key.clone(), n)).name("Count")
+        self.aggregate_into(Count::new(), |key, n| (key, n)).name("Count")
     }
 
     /// The sum of `value` over each key's records, after each of them.
@@ -72,7 +84,7 @@ impl<T: Record, K: Key> KeyedStream<T, K> {
     where
         N: Record + Default + AddAssign,
     {
-        self.aggregate_with(Sum::of(value), |key, sum| (key.clone(), sum)).name("Sum")
+        self.aggregate_into(Sum::of(value), |key, sum| (key, sum)).name("Sum")
     }
 
     /// The smallest `value` of each key's records, after each of them.
@@ -96,7 +108,7 @@ impl<T: Record, K: Key> KeyedStream<T, K> {
         function: A,
         name: &str,
     ) -> DataStream<(K, N)> {
-        let results = self.aggregate_with(function, |key, n| n.map(|n| (key.clone(), n))).name(name);
+        let results = self.aggregate_into(function, |key, n| n.map(|n| (key, n))).name(name);
         // There is a result after every record.
         results.flat_map(|result, out| out.extend(result))
     }
@@ -116,7 +128,7 @@ where
     T: Record,
     K: Key,
     A: AggregateFunction<In = T>,
-    F: Fn(&K, A::Out) -> U + Send + Sync + 'static,
+    F: Fn(K, A::Out) -> U + Send + Sync + 'static,
     U: Record,
 {
     type In = Rows<T>;
@@ -133,8 +145,8 @@ where
         let table = states.get_mut(self.accumulators);
         let (mut ahead, hashes) = (table.look_ahead(), &self.columns.hashes[..]);
         let mut records = Vec::with_capacity(batch.len());
-        for (at, (record, key)) in batch.records.iter().zip(&self.columns.keys).enumerate() {
-            let result = match table.get_mut_ahead(&mut ahead, hashes, at, key) {
+        for (at, (record, key)) in batch.records.iter().zip(self.columns.keys.drain(..)).enumerate() {
+            let result = match table.get_mut_ahead(&mut ahead, hashes, at, &key) {
                 Some(accumulator) => {
                     self.function.add(accumulator, record);
                     self.function.result(accumulator)
@@ -163,7 +175,7 @@ mod tests {
     fn results_go_on_where_they_were_after_a_restart() {
         let keys = Keys::new(Arc::new(|n: &u64| n % 2));
         let function = Arc::new(Sum::of(|n: &u64| *n));
-        let finish = Arc::new(|key: &u64, sum: u64| (*key, sum));
+        let finish = Arc::new(|key: u64, sum: u64| (key, sum));
         let mut harness = Harness::new(move || Aggregate {
             keys: keys.clone(),
             function: Arc::clone(&function),
