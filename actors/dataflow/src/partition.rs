@@ -152,9 +152,13 @@ fn take<T: Record>(buffer: &mut Rows<T>) -> Option<AnyBatch> {
     if buffer.is_empty() {
         return None;
     }
-    // The next batch for this channel is likely to be as large as this one.
-    let mut next = Rows::with_capacity(buffer.len());
-    next.hashes.reserve(buffer.hashes.len());
+    // The next batch for this channel is likely to be as large as this one or the one before, whose room it had.
+    let (length, room) = (buffer.len(), buffer.records.capacity());
+    let room = room.clamp(length, length + length / 2);
+    let mut next = Rows::with_capacity(room);
+    if !buffer.hashes.is_empty() {
+        next.hashes.reserve(room);
+    }
     Some(Box::new(std::mem::replace(buffer, next)))
 }
 

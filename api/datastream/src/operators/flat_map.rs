@@ -78,7 +78,9 @@ where
 
     fn resume(&mut self, ctx: &mut Context<'_, '_, Rows<U>>) -> OpResult<Progress> {
         let parts = ctx.parts();
-        parts.out.records.reserve(self.rest.size_hint().0.min(parts.batch_size));
+        // The last record of a batch may bring it a little above its size: that must not move all the others.
+        let room = parts.batch_size + parts.batch_size / 16;
+        parts.out.records.reserve(self.rest.size_hint().0.min(room));
         let mut out = Collector::new(parts.out, parts.sides, None);
         for (record, time) in self.rest.by_ref() {
             (self.function)(record, out.at(time))?;

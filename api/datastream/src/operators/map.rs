@@ -62,7 +62,11 @@ impl<T: Record, U: Record, F: Fn(T) -> OpResult<U> + Send + Sync + 'static> Oper
     type Out = Rows<U>;
 
     fn process(&mut self, batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<U>>) -> OpResult<Progress> {
-        let records = batch.records.into_iter().map(&*self.function).collect::<OpResult<_>>()?;
+        // Collecting into a result would not know how many records there are.
+        let mut records = Vec::with_capacity(batch.len());
+        for record in batch.records {
+            records.push((self.function)(record)?);
+        }
         ctx.out().append(&mut Rows::new(records, batch.times));
         Ok(Progress::Done)
     }
