@@ -86,7 +86,7 @@ struct Fields<'a> {
 
 /// Parses an event.
 pub(crate) fn parse(json: &str) -> Result<Event, BoxError> {
-    let fields: Fields<'_> = sonic_rs::from_str(json)?;
+    let fields: Fields<'_> = hurtig::formats::read_json(json)?;
     Ok(Event {
         is_view: fields.event_type == "view",
         ad: Id::from(fields.ad_id).map_err(|error| error.simplify())?,

@@ -7,6 +7,10 @@ use hurtig_dataflow::Record;
 use serde::Serialize;
 use std::marker::PhantomData;
 
+mod plain;
+
+pub use plain::read_json;
+
 /// One JSON value per line, read and written with serde.
 ///
 /// ```
@@ -54,11 +58,18 @@ impl<T: Record> Decoder for JsonLines<T> {
     type Out = T;
 
     fn decode(&mut self, block: Block<'_>, max: usize, out: &mut Vec<T>) -> Decoded {
-        decode_lines(block, max, out, |line| match serde_json::from_slice(line) {
+        decode_lines(block, max, out, |line| match from_line(line) {
             Ok(record) => Ok(Some(record)),
             Err(_) if line.iter().all(u8::is_ascii_whitespace) => Ok(None),
             Err(error) => Err((error.column() as u64, reason(&error))),
         })
+    }
+}
+
+fn from_line<T: Record>(line: &[u8]) -> Result<T, serde_json::Error> {
+    match std::str::from_utf8(line) {
+        Ok(text) => plain::plain(text).or_else(|_| serde_json::from_slice(line)),
+        Err(_) => serde_json::from_slice(line),
     }
 }
 
