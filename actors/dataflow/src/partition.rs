@@ -244,3 +244,39 @@ impl<T: Record> Partitioner for Broadcast<T> {
         take(&mut self.buffers[channel])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_of_keys_travel_with_their_records_but_not_past_an_operator() {
+        let place = PartitionerPlace { subtask: 0, channels: 3, max_parallelism: 128 };
+        let mut partitioner = (Partitioning::hash(Arc::new(|n: &u64| n % 50)).factory)(place);
+        // With and without event times, together in one buffer.
+        partitioner.add(Box::new(Rows::timed((0..100u64).map(|n| (n, n as i64))))).unwrap();
+        partitioner.add(Box::new(Rows::untimed((100..200u64).collect()))).unwrap();
+        let mut records = Vec::new();
+        for channel in 0..3 {
+            let mut rows = downcast::<Rows<u64>>(partitioner.take(channel).unwrap()).unwrap();
+            assert_eq!(rows.times.len(), rows.len());
+            let expected: Vec<u64> = rows.records.iter().map(|n| hash_key(&(n % 50))).collect();
+            let mut passed_on = Rows::default();
+            passed_on.append(&mut rows.clone());
+            assert_eq!((rows.take_hashes(), passed_on.take_hashes()), (Some(expected), None));
+            records.extend(rows.records);
+        }
+        records.sort_unstable();
+        assert_eq!(records, (0..200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn hashes_that_do_not_fit_their_records_are_not_given() {
+        let place = PartitionerPlace { subtask: 0, channels: 2, max_parallelism: 128 };
+        let mut partitioner = (Partitioning::hash(Arc::new(|n: &u64| *n)).factory)(place);
+        partitioner.add(Box::new(Rows::untimed((0..100u64).collect()))).unwrap();
+        let mut rows = downcast::<Rows<u64>>(partitioner.take(0).unwrap()).unwrap();
+        rows.records.pop();
+        assert_eq!(rows.take_hashes(), None);
+    }
+}
