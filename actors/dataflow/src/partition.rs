@@ -101,6 +101,7 @@ impl Partitioning {
             owners: (0..place.max_parallelism)
                 .map(|group| owner_of_group(group as u16, place.max_parallelism, place.channels) as u16)
                 .collect(),
+            targets: Vec::new(),
             hashes: Vec::new(),
         })
     }
@@ -179,31 +180,40 @@ struct ByHash<F> {
     key: Arc<F>,
     max_parallelism: u32,
     owners: Vec<u16>,
+    targets: Vec<u16>,
     hashes: Vec<u64>,
 }
 
 impl<T: Record, K: Key, F: Fn(&T) -> K + Send + Sync + 'static> Chooser<T> for ByHash<F> {
     fn spread(&mut self, rows: Rows<T>, buffers: &mut [Rows<T>]) {
-        // Hashes first, in a loop that does nothing else. They go along: the operator behind the edge needs them too.
+        let target = |hash: u64| self.owners[key_group(hash, self.max_parallelism) as usize];
+        let hashes = rows.records.iter().map(|record| hash_key(&(self.key)(record)));
+        // Hashes first, in a loop that does nothing else. Those of keys on the heap, or that may be, go along, since the
+        // operator behind the edge needs them too; those of numbers are made again faster than they are carried.
+        self.targets.clear();
         self.hashes.clear();
-        self.hashes.extend(rows.records.iter().map(|record| hash_key(&(self.key)(record))));
-        let target = |hash: &u64| self.owners[key_group(*hash, self.max_parallelism) as usize] as usize;
+        if std::mem::needs_drop::<K>() {
+            self.hashes.extend(hashes);
+            self.targets.extend(self.hashes.iter().map(|hash| target(*hash)));
+        } else {
+            self.targets.extend(hashes.map(target));
+        }
+        let targets = self.targets.iter().map(|target| *target as usize);
         let timed = rows.is_timed();
         if buffers.iter().all(|buffer| buffer.is_empty() || buffer.is_timed() == timed) {
-            for (record, hash) in rows.records.into_iter().zip(&self.hashes) {
-                let buffer = &mut buffers[target(hash)];
-                buffer.records.push(record);
-                buffer.hashes.push(*hash);
+            for (record, target) in rows.records.into_iter().zip(targets.clone()) {
+                buffers[target].records.push(record);
             }
-            for (time, hash) in rows.times.into_iter().zip(&self.hashes) {
-                buffers[target(hash)].times.push(time);
+            for (time, target) in rows.times.into_iter().zip(targets.clone()) {
+                buffers[target].times.push(time);
             }
         } else {
-            for ((record, time), hash) in rows.into_iter_timed().zip(&self.hashes) {
-                let buffer = &mut buffers[target(hash)];
-                buffer.push(record, time);
-                buffer.hashes.push(*hash);
+            for ((record, time), target) in rows.into_iter_timed().zip(targets.clone()) {
+                buffers[target].push(record, time);
             }
+        }
+        for (hash, target) in self.hashes.iter().zip(targets) {
+            buffers[target].hashes.push(*hash);
         }
     }
 }
@@ -252,7 +262,7 @@ mod tests {
     #[test]
     fn hashes_of_keys_travel_with_their_records_but_not_past_an_operator() {
         let place = PartitionerPlace { subtask: 0, channels: 3, max_parallelism: 128 };
-        let mut partitioner = (Partitioning::hash(Arc::new(|n: &u64| n % 50)).factory)(place);
+        let mut partitioner = (Partitioning::hash(Arc::new(|n: &u64| (n % 50).to_string())).factory)(place);
         // With and without event times, together in one buffer.
         partitioner.add(Box::new(Rows::timed((0..100u64).map(|n| (n, n as i64))))).unwrap();
         partitioner.add(Box::new(Rows::untimed((100..200u64).collect()))).unwrap();
@@ -260,7 +270,7 @@ mod tests {
         for channel in 0..3 {
             let mut rows = downcast::<Rows<u64>>(partitioner.take(channel).unwrap()).unwrap();
             assert_eq!(rows.times.len(), rows.len());
-            let expected: Vec<u64> = rows.records.iter().map(|n| hash_key(&(n % 50))).collect();
+            let expected: Vec<u64> = rows.records.iter().map(|n| hash_key(&(n % 50).to_string())).collect();
             let mut passed_on = Rows::default();
             passed_on.append(&mut rows.clone());
             assert_eq!((rows.take_hashes(), passed_on.take_hashes()), (Some(expected), None));
@@ -273,7 +283,7 @@ mod tests {
     #[test]
     fn hashes_that_do_not_fit_their_records_are_not_given() {
         let place = PartitionerPlace { subtask: 0, channels: 2, max_parallelism: 128 };
-        let mut partitioner = (Partitioning::hash(Arc::new(|n: &u64| *n)).factory)(place);
+        let mut partitioner = (Partitioning::hash(Arc::new(u64::to_string)).factory)(place);
         partitioner.add(Box::new(Rows::untimed((0..100u64).collect()))).unwrap();
         let mut rows = downcast::<Rows<u64>>(partitioner.take(0).unwrap()).unwrap();
         rows.records.pop();
