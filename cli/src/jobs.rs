@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use hurtig::config::Origin;
 use hurtig::daemon::client::ClusterClient;
+use hurtig::dataflow::error::describe;
 use hurtig::dataflow::ids::JobId;
 use hurtig::protocol::{Call, GraphSummary, Submitted};
-use hurtig::{Config, JobState, JobStatus};
+use hurtig::{Config, JobState, JobStatus, ProgressLine};
 use hurtig_metadata::ProgramHash;
 use hurtig_transport::Role;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -116,28 +117,26 @@ pub(crate) fn submit(
 
 /// Follows a job to its end; Ctrl-C ends the job, a second one only this command.
 async fn follow(client: &ClusterClient, job: JobId, quiet: bool) -> anyhow::Result<ExitCode> {
-    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-    let (mut seen, mut asked) = (0, false);
+    let line = ProgressLine::new(quiet);
+    let end = client.follow(job, |now| match now {
+        Ok(status) => line.show(status),
+        Err(lost) => line.show_unknown(&format!("{}: waiting for it", describe(lost))),
+    });
+    tokio::pin!(end);
+    let mut asked = false;
     let ended = loop {
-        let changed = tokio::select! {
-            changed = client.follow(job, seen) => changed?,
+        tokio::select! {
+            ended = &mut end => break ended?,
             _ = tokio::signal::ctrl_c() => {
                 if asked {
                     return Ok(ExitCode::from(130));
                 }
                 asked = true;
                 client.cancel(job).await?;
-                continue;
             }
-        };
-        seen = changed.version;
-        bar.set_message(headline(&changed.status));
-        bar.tick();
-        if changed.status.state.is_terminal() {
-            break changed.status;
         }
     };
-    bar.finish_and_clear();
+    line.finish();
     match ended.state {
         JobState::Finished => Ok(ExitCode::SUCCESS),
         JobState::Cancelled => {
@@ -148,21 +147,6 @@ async fn follow(client: &ClusterClient, job: JobId, quiet: bool) -> anyhow::Resu
             anyhow::bail!("job '{}' failed: {reason}", ended.name)
         }
     }
-}
-
-fn headline(status: &JobStatus) -> String {
-    let mut text = format!("{}: {}", status.name, status.state);
-    if status.restarts > 0 {
-        text.push_str(&format!(", restarted {} times", status.restarts));
-    }
-    let records = status.records_read();
-    if records > 0 {
-        text.push_str(&format!(", {records} records"));
-    }
-    if status.checkpoints_completed > 0 {
-        text.push_str(&format!(", {} checkpoints", status.checkpoints_completed));
-    }
-    text
 }
 
 /// The job graph as text: a line for each vertex with those it reads from.
@@ -240,7 +224,7 @@ pub(crate) fn cancel(args: &JobArgs) -> anyhow::Result<ExitCode> {
     with_client(&config, async |client| {
         let (status, _) = client.info(&args.job).await?;
         client.cancel(status.id).await?;
-        let ended = end_of(client, status.id).await?;
+        let ended = client.follow(status.id, |_| ()).await?;
         println!("job {} is {}", ended.id, ended.state);
         Ok(ExitCode::SUCCESS)
     })
@@ -257,20 +241,9 @@ pub(crate) fn savepoint(args: &SavepointArgs, stop: bool) -> anyhow::Result<Exit
         let (status, _) = client.info(&args.job).await?;
         let location = client.savepoint(status.id, target, stop).await?;
         if stop {
-            end_of(client, status.id).await?;
+            client.follow(status.id, |_| ()).await?;
         }
         println!("{location}");
         Ok(ExitCode::SUCCESS)
     })
-}
-
-async fn end_of(client: &ClusterClient, job: JobId) -> anyhow::Result<JobStatus> {
-    let mut seen = 0;
-    loop {
-        let changed = client.follow(job, seen).await?;
-        if changed.status.state.is_terminal() {
-            return Ok(changed.status);
-        }
-        seen = changed.version;
-    }
 }

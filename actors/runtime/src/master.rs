@@ -97,7 +97,12 @@ pub enum CheckpointEvent {
 /// What a JobMaster is told.
 pub enum JobMasterMessage {
     /// From the ResourceManager: slots, or why there are none.
-    Slots(Result<Vec<SlotGrant>, NoSlots>),
+    Slots {
+        /// The attempt that asked for them.
+        attempt: Attempt,
+        /// The slots.
+        result: Result<Vec<SlotGrant>, NoSlots>,
+    },
     /// From its own task: what the attempt starts from.
     Restored {
         /// The attempt.
@@ -203,8 +208,8 @@ pub struct State {
     coordinator: ActorRef<CoordinatorMessage>,
     committers: HashMap<String, ActorRef<CommitterMessage>>,
     workers: BTreeMap<WorkerId, HiredWorker>,
-    /// Whether a Worker was lost since slots were granted.
-    lost_worker: bool,
+    /// Whether an attempt must ask for slots first: none were granted yet, or a Worker was lost since.
+    needs_slots: bool,
     undeployed: usize,
     /// Who has not said yet that the attempt's subtasks are gone.
     unstopped: BTreeSet<Option<WorkerId>>,
@@ -253,11 +258,7 @@ impl Actor for JobMaster {
         };
         let (coordinator, _) = Actor::spawn_linked(None, Coordinator, arguments, myself.get_cell()).await?;
         let strategy = RestartStrategy::new(&args.config, args.job.0 as u64);
-        args.resource_manager.cast(ResourceManagerMessage::Request {
-            job: args.job,
-            slots: args.graph.slots(),
-            master: myself.clone(),
-        })?;
+        myself.cast(JobMasterMessage::Start(args.first_attempt))?;
         Ok(State {
             execution: ExecutionGraph::new(&args.graph),
             lifecycle: Lifecycle::new(strategy, args.first_attempt),
@@ -265,7 +266,7 @@ impl Actor for JobMaster {
             coordinator,
             committers,
             workers: BTreeMap::new(),
-            lost_worker: false,
+            needs_slots: true,
             undeployed: 0,
             unstopped: BTreeSet::new(),
             subtasks: BTreeMap::new(),
@@ -285,13 +286,15 @@ impl Actor for JobMaster {
     ) -> Result<(), ActorProcessingErr> {
         let now = state.lifecycle.attempt();
         match message {
-            JobMasterMessage::Slots(Ok(grants)) => state.on_slots(&myself, grants),
-            JobMasterMessage::Slots(Err(NoSlots { reason, is_final })) => {
-                // Slots whose workers did not begin are given back before others are asked for.
-                state.lost_worker = true;
-                let failure = Failure::of("the job's slots", reason);
-                state.fail(&myself, if is_final { failure.fatal() } else { failure });
-            }
+            JobMasterMessage::Slots { attempt, result } if attempt == now => match result {
+                Ok(grants) => state.on_slots(&myself, grants),
+                Err(NoSlots { reason, is_final }) => {
+                    // Slots whose workers did not begin are given back before others are asked for.
+                    state.needs_slots = true;
+                    let failure = Failure::of("the job's slots", reason);
+                    state.fail(&myself, if is_final { failure.fatal() } else { failure });
+                }
+            },
             JobMasterMessage::Restored { attempt, result } if attempt == now => match *result {
                 Ok(restored) => state.deploy(&myself, restored),
                 Err(failure) => state.fail(&myself, failure),
@@ -324,6 +327,7 @@ impl Actor for JobMaster {
             | JobMasterMessage::SubtaskFailed { .. }
             | JobMasterMessage::Stopped { .. }
             | JobMasterMessage::Checkpoint { .. }
+            | JobMasterMessage::Slots { .. }
             | JobMasterMessage::Start(_) => {}
         }
         state.show();
@@ -382,7 +386,7 @@ impl State {
             }
         }
         self.workers.retain(|_, worker| !worker.subtasks.is_empty());
-        self.lost_worker = false;
+        self.needs_slots = false;
         if self.lifecycle.may_start(self.lifecycle.attempt()) {
             self.start(myself);
         }
@@ -393,24 +397,23 @@ impl State {
         if self.workers.remove(&worker).is_none() {
             return;
         }
-        self.lost_worker = true;
+        self.needs_slots = true;
         self.fail(myself, Failure::of(&format!("worker {worker}"), reason));
         self.on_stopped(myself, Some(worker));
     }
 
     /// Asks for slots, once the subtasks of a former attempt are gone.
     fn request_slots(&mut self, myself: &ActorRef<JobMasterMessage>) {
-        let (job, slots) = (self.args.job, self.args.graph.slots());
+        let (job, attempt, slots) = (self.args.job, self.lifecycle.attempt(), self.args.graph.slots());
         // They end with their slots, and nothing is to be waited for from them.
         self.workers.clear();
-        let resource_manager = &self.args.resource_manager;
-        let _ = resource_manager.cast(ResourceManagerMessage::Release { job });
-        let _ = resource_manager.cast(ResourceManagerMessage::Request { job, slots, master: myself.clone() });
+        let request = ResourceManagerMessage::Request { job, attempt, slots, master: myself.clone() };
+        let _ = self.args.resource_manager.cast(request);
     }
 
     /// Begins an attempt: first finds out what it starts from.
     fn start(&mut self, myself: &ActorRef<JobMasterMessage>) {
-        if self.lost_worker {
+        if self.needs_slots {
             return self.request_slots(myself);
         }
         let (myself, attempt) = (myself.clone(), self.lifecycle.attempt());

@@ -321,8 +321,14 @@ pub enum FromMaster {
     },
     /// The job's status has changed.
     Status(Box<JobStatus>),
-    /// It needs slots.
-    Request(usize),
+    /// An attempt needs slots, and those of attempts before it are needed no more. Told again on a new connection: the
+    /// answer to the first may have been lost.
+    Request {
+        /// The attempt.
+        attempt: Attempt,
+        /// How many.
+        slots: usize,
+    },
     /// It needs its slots no more.
     Release,
 }
@@ -330,10 +336,12 @@ pub enum FromMaster {
 /// From the JobManager to a master.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToMaster {
-    /// Workers that were started for it with their slots, or why there are none.
-    Slots(Result<Vec<(WorkerId, usize)>, NoSlots>),
+    /// Workers that were started for an attempt with their slots, or why there are none.
+    Slots(Attempt, Result<Vec<(WorkerId, usize)>, NoSlots>),
     /// A worker's process has ended.
     WorkerEnded(WorkerId, String),
+    /// The TaskManager of a worker is gone: if it has not connected yet, it will not.
+    TaskManagerLost(WorkerId),
     /// End the job.
     Cancel,
     /// Take a savepoint. A question; the answer is its location.

@@ -9,7 +9,7 @@ use crate::taskmanager::{TaskManager, TaskManagerMessage};
 use crate::worker::WorkerMessage;
 use crate::worker::links::WorkerId;
 use crate::worker::memory::MemoryNetwork;
-use hurtig_dataflow::ids::JobId;
+use hurtig_dataflow::ids::{Attempt, JobId};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use serde::{Deserialize, Serialize};
@@ -69,10 +69,12 @@ pub enum ResourceManagerMessage {
         /// Where to answer: names are for the asker to know.
         reply: oneshot::Sender<Vec<(ActorId, usize, usize)>>,
     },
-    /// From a JobMaster: it needs slots.
+    /// From a JobMaster: an attempt needs slots, and those of attempts before it are needed no more.
     Request {
         /// The job.
         job: JobId,
+        /// The attempt.
+        attempt: Attempt,
         /// Number of slots.
         slots: usize,
         /// Whom to answer.
@@ -100,6 +102,8 @@ pub enum ResourceManagerMessage {
     GiveUp {
         /// The job.
         job: JobId,
+        /// The attempt.
+        attempt: Attempt,
     },
 }
 
@@ -167,11 +171,13 @@ impl Registered {
 
 struct Waiting {
     job: JobId,
+    attempt: Attempt,
     slots: usize,
     master: ActorRef<JobMasterMessage>,
 }
 
 struct Launching {
+    attempt: Attempt,
     master: ActorRef<JobMasterMessage>,
     grants: Vec<Launch>,
 }
@@ -273,15 +279,17 @@ impl Actor for ResourceManager {
                 };
                 let _ = reply.send(state.task_managers.iter().map(row).collect());
             }
-            ResourceManagerMessage::Request { job, slots, master } => {
-                state.waiting.push_back(Waiting { job, slots, master });
-                drop(myself.send_after(state.slot_timeout, move || ResourceManagerMessage::GiveUp { job }));
+            ResourceManagerMessage::Request { job, attempt, slots, master } => {
+                if state.request(Waiting { job, attempt, slots, master }) {
+                    let give_up = move || ResourceManagerMessage::GiveUp { job, attempt };
+                    drop(myself.send_after(state.slot_timeout, give_up));
+                }
             }
             ResourceManagerMessage::Launched { task_manager, job, worker, actor, address } => {
                 state.on_launched(task_manager, job, SlotGrant { worker, actor, address, slots: 0 });
             }
             ResourceManagerMessage::Release { job } => state.release(job),
-            ResourceManagerMessage::GiveUp { job } => state.give_up(job),
+            ResourceManagerMessage::GiveUp { job, attempt } => state.give_up(job, attempt),
         }
         let missing = state.serve();
         if missing > 0 && state.starting == 0 {
@@ -321,6 +329,19 @@ impl State {
         self.task_managers.iter().map(Registered::free).sum()
     }
 
+    /// Puts a request in line, unless it is there already; one for an attempt before it is over, with its slots.
+    fn request(&mut self, request: Waiting) -> bool {
+        let (job, attempt) = (request.job, request.attempt);
+        let waits = self.waiting.iter().any(|waiting| waiting.job == job && waiting.attempt == attempt);
+        let is_answered = self.launching.get(&job).is_some_and(|launching| launching.attempt == attempt);
+        if waits || is_answered {
+            return false;
+        }
+        self.release(job);
+        self.waiting.push_back(request);
+        true
+    }
+
     /// Grants slots to those who wait, in order. Returns how many slots the first in line misses.
     fn serve(&mut self) -> usize {
         while let Some(first) = self.waiting.front() {
@@ -328,14 +349,15 @@ impl State {
             if first.slots > free {
                 return first.slots - free;
             }
-            if let Some(Waiting { job, slots, master }) = self.waiting.pop_front() {
-                self.grant(job, slots, master);
+            if let Some(request) = self.waiting.pop_front() {
+                self.grant(request);
             }
         }
         0
     }
 
-    fn grant(&mut self, job: JobId, slots: usize, master: ActorRef<JobMasterMessage>) {
+    fn grant(&mut self, request: Waiting) {
+        let Waiting { job, attempt, slots, master } = request;
         let mut grants = Vec::new();
         let free: Vec<usize> = self.task_managers.iter().map(Registered::free).collect();
         let given = place(self.placement, &free, slots);
@@ -346,7 +368,7 @@ impl State {
             grants.push(Launch { task_manager: registered.actor.get_id(), is_done: false, grant });
             let _ = registered.actor.cast(TaskManagerMessage::Launch { job, worker, slots: taken });
         }
-        self.launching.insert(job, Launching { master, grants });
+        self.launching.insert(job, Launching { attempt, master, grants });
     }
 
     fn on_launched(&mut self, task_manager: ActorId, job: JobId, launched: SlotGrant) {
@@ -360,9 +382,9 @@ impl State {
         if launching.grants.iter().any(|launch| !launch.is_done) {
             return;
         }
-        if let Some(Launching { master, grants }) = self.launching.remove(&job) {
+        if let Some(Launching { attempt, master, grants }) = self.launching.remove(&job) {
             let grants = grants.into_iter().map(|launch| launch.grant).collect();
-            let _ = master.cast(JobMasterMessage::Slots(Ok(grants)));
+            let _ = master.cast(JobMasterMessage::Slots { attempt, result: Ok(grants) });
         }
     }
 
@@ -374,10 +396,10 @@ impl State {
         let again: Vec<JobId> =
             self.launching.iter().filter(|(_, launching)| hit(launching)).map(|(job, _)| *job).collect();
         for job in again {
-            let Some(Launching { master, grants }) = self.launching.remove(&job) else { continue };
+            let Some(Launching { attempt, master, grants }) = self.launching.remove(&job) else { continue };
             let slots = grants.iter().map(|launch| launch.grant.slots).sum();
             self.release(job);
-            self.waiting.push_front(Waiting { job, slots, master });
+            self.waiting.push_front(Waiting { job, attempt, slots, master });
         }
     }
 
@@ -385,11 +407,12 @@ impl State {
         let is_new =
             |launching: &Launching| launching.grants.iter().any(|launch| launch.grant.worker == worker);
         if self.launching.get(&job).is_some_and(is_new)
-            && let Some(Launching { master, .. }) = self.launching.remove(&job)
+            && let Some(Launching { attempt, master, .. }) = self.launching.remove(&job)
         {
             self.release(job);
             let reason = format!("a worker could not begin: {reason}");
-            let _ = master.cast(JobMasterMessage::Slots(Err(NoSlots { reason, is_final: false })));
+            let result = Err(NoSlots { reason, is_final: false });
+            let _ = master.cast(JobMasterMessage::Slots { attempt, result });
         }
     }
 
@@ -410,12 +433,14 @@ impl State {
                 "the job needs {} slots, {registered} are registered and {free} of them are free: lower its parallelism, or raise 'taskmanager.slots' or 'taskmanager.count'",
                 waiting.slots
             );
-            let _ = waiting.master.cast(JobMasterMessage::Slots(Err(NoSlots { reason, is_final: true })));
+            let result = Err(NoSlots { reason, is_final: true });
+            let _ = waiting.master.cast(JobMasterMessage::Slots { attempt: waiting.attempt, result });
         }
     }
 
-    fn give_up(&mut self, job: JobId) {
-        if let Some(at) = self.waiting.iter().position(|waiting| waiting.job == job) {
+    fn give_up(&mut self, job: JobId, attempt: Attempt) {
+        let is_it = |waiting: &Waiting| waiting.job == job && waiting.attempt == attempt;
+        if let Some(at) = self.waiting.iter().position(is_it) {
             self.refuse(at);
         }
     }

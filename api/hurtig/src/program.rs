@@ -114,7 +114,7 @@ fn run_to_end(
         let job = cluster.submit(name, &env.graph(), &config).await?;
         let shown = async {
             if let Some(ui) = user {
-                progress::show(&job, ui).await;
+                progress::follow(&job, ui.quiet).await;
             }
         };
         let result = tokio::select! {

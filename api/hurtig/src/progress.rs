@@ -1,6 +1,5 @@
 //! Shows how far a job has come, on a terminal.
 
-use crate::args::Ui;
 use hurtig_runtime::{JobClient, JobStatus};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::time::Duration;
@@ -8,31 +7,60 @@ use std::time::Duration;
 const WITH_SIZE: &str = "{msg} [{bar:30}] {percent:>3} %  {bytes} of {total_bytes}  {elapsed} (still {eta})";
 const WITHOUT_SIZE: &str = "{spinner} {msg}  {elapsed}";
 
-/// Shows a progress bar on standard error until the job has ended; nothing where that is no terminal.
-pub(crate) async fn show(job: &JobClient, ui: Ui) {
-    if ui.quiet {
-        return;
+/// A line on standard error that says how a job is doing; nothing where that is no terminal.
+pub struct ProgressLine {
+    bar: ProgressBar,
+    with_size: ProgressStyle,
+    without_size: ProgressStyle,
+}
+
+impl ProgressLine {
+    /// A line that says nothing yet; a quiet one never will.
+    pub fn new(quiet: bool) -> Self {
+        let style = |template: &str| {
+            ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("=> ")
+        };
+        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
+        ProgressLine { bar, with_size: style(WITH_SIZE), without_size: style(WITHOUT_SIZE) }
     }
-    let bar = ProgressBar::new(0);
-    let style = |template: &str| {
-        ProgressStyle::with_template(template)
-            .unwrap_or_else(|_| ProgressStyle::default_bar())
-            .progress_chars("=> ")
-    };
-    let (sized, unsized_style) = (style(WITH_SIZE), style(WITHOUT_SIZE));
+
+    /// Says how the job is doing.
+    pub fn show(&self, status: &JobStatus) {
+        match status.progress() {
+            Some((read, size)) => {
+                self.bar.set_style(self.with_size.clone());
+                self.bar.set_length(size);
+                self.bar.set_position(read);
+            }
+            None => self.bar.set_style(self.without_size.clone()),
+        }
+        self.bar.set_message(headline(status));
+        self.bar.tick();
+    }
+
+    /// Says why it is not known how the job is doing.
+    pub fn show_unknown(&self, reason: &str) {
+        self.bar.set_style(self.without_size.clone());
+        self.bar.set_message(reason.to_owned());
+        self.bar.tick();
+    }
+
+    /// Takes the line away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Shows a job of this process until it has ended.
+pub(crate) async fn follow(job: &JobClient, quiet: bool) {
+    let line = ProgressLine::new(quiet);
     let mut status = job.subscribe();
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     loop {
         let now = status.borrow_and_update().clone();
-        match now.progress() {
-            Some((read, size)) => {
-                bar.set_style(sized.clone());
-                bar.set_length(size);
-                bar.set_position(read);
-            }
-            None => bar.set_style(unsized_style.clone()),
-        }
-        bar.set_message(headline(&now));
+        line.show(&now);
         if now.state.is_terminal() {
             break;
         }
@@ -41,7 +69,7 @@ pub(crate) async fn show(job: &JobClient, ui: Ui) {
             break;
         }
     }
-    bar.finish_and_clear();
+    line.finish();
 }
 
 fn headline(status: &JobStatus) -> String {

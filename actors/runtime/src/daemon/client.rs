@@ -9,17 +9,23 @@ use crate::protocol::{
 use crate::report::JobStatus;
 use hurtig_dataflow::ids::JobId;
 use hurtig_transport::{Peer as Whom, Role, Tls};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error as ThisError;
+use tokio::time::{Instant, sleep};
 
 /// How long an ordinary question may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long planning or a savepoint may take.
 const LONG_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// How long a JobManager that went away is waited for, and how often it is looked for.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+const RECONNECT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What a client is told instead of an answer.
 #[derive(Debug, ThisError)]
@@ -48,7 +54,9 @@ pub enum ClientError {
 /// A connection to a cluster's JobManager.
 pub struct ClusterClient {
     node: Node,
-    peer: Peer,
+    address: String,
+    tls: Tls,
+    peer: Mutex<Peer>,
 }
 
 impl ClusterClient {
@@ -60,8 +68,23 @@ impl ClusterClient {
         let address = config.cluster.jobmanager.clone();
         let unreachable = |source| ClientError::Unreachable { address: address.clone(), source };
         let node = Node::start(node_options(config), Arc::new(|_| {})).await.map_err(unreachable)?;
-        let peer = node.dial(&address, tls, &Whom::Any(Role::JobManager)).await.map_err(unreachable)?;
-        Ok(ClusterClient { node, peer })
+        let peer = dial(&node, &address, tls).await.map_err(unreachable)?;
+        Ok(ClusterClient { node, address, tls: tls.clone(), peer: Mutex::new(peer) })
+    }
+
+    /// Looks for a JobManager that went away until it is back.
+    async fn reconnect(&self) -> Result<(), NodeError> {
+        let until = Instant::now() + RECONNECT_TIMEOUT;
+        loop {
+            match dial(&self.node, &self.address, &self.tls).await {
+                Ok(peer) => {
+                    *self.peer.lock() = peer;
+                    return Ok(());
+                }
+                Err(error) if Instant::now() >= until => return Err(error),
+                Err(_) => sleep(RECONNECT_INTERVAL).await,
+            }
+        }
     }
 
     /// Ends the connection.
@@ -74,7 +97,8 @@ impl ClusterClient {
         request: &ClientRequest,
         limit: Duration,
     ) -> Result<R, ClientError> {
-        Ok(self.peer.ask(request, limit).await?)
+        let asked = self.peer.lock().ask(request, limit);
+        Ok(asked.await?)
     }
 
     async fn ask_answer<R: DeserializeOwned>(
@@ -140,12 +164,36 @@ impl ClusterClient {
         self.ask_answer(&ClientRequest::Info(id.to_string()), ASK_TIMEOUT).await
     }
 
-    /// A job's status once it is newer than `seen`, or after a while as it is.
+    /// Follows a job to its end, which is returned. `show` is told each change, or why there is none to tell: a
+    /// JobManager that goes away does not end its jobs, so it is waited for.
     ///
     /// # Errors
-    /// There is no such job, or the JobManager is gone.
-    pub async fn follow(&self, job: JobId, seen: u64) -> Result<Changed, ClientError> {
-        self.ask_answer(&ClientRequest::Follow { job, seen }, ASK_TIMEOUT).await
+    /// There is no such job, or the JobManager is gone and does not come back for a minute.
+    pub async fn follow(
+        &self,
+        job: JobId,
+        mut show: impl FnMut(Result<&JobStatus, &ClientError>),
+    ) -> Result<JobStatus, ClientError> {
+        let mut seen = 0;
+        loop {
+            let question = ClientRequest::Follow { job, seen };
+            match self.ask_answer::<Changed>(&question, ASK_TIMEOUT).await {
+                Ok(changed) => {
+                    show(Ok(&changed.status));
+                    if changed.status.state.is_terminal() {
+                        return Ok(changed.status);
+                    }
+                    seen = changed.version;
+                }
+                Err(lost @ ClientError::Lost(_)) => {
+                    show(Err(&lost));
+                    self.reconnect().await.map_err(|_| lost)?;
+                    // One that has begun anew counts from the beginning.
+                    seen = 0;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Ends a job.
@@ -176,4 +224,8 @@ impl ClusterClient {
     pub async fn overview(&self) -> Result<Overview, ClientError> {
         self.ask(&ClientRequest::Overview, ASK_TIMEOUT).await
     }
+}
+
+async fn dial(node: &Node, address: &str, tls: &Tls) -> Result<Peer, NodeError> {
+    node.dial(address, tls, &Whom::Any(Role::JobManager)).await
 }

@@ -16,15 +16,15 @@ use crate::node::{Node, NodeError, NodeEvent, Peer, PeerId, Reply, decode};
 use crate::process::child::{self, ChildMessage, ChildProcess, start_error};
 use crate::process::worker::{any_port, node_options};
 use crate::protocol::{
-    Answer, Assignment, Call, FromMaster, FromTaskManager, Plan, RoleSpec, Submitted, ToTaskManager,
+    Answer, Assignment, Call, FromMaster, FromTaskManager, Plan, RoleSpec, Submitted, ToMaster, ToTaskManager,
 };
 use crate::resource::{self, NoSlots, ResourceManager, ResourceManagerMessage, SlotGrant, Standalone};
 use crate::stub;
 use crate::taskmanager::TaskManagerMessage;
-use crate::tasks::Tasks;
+use crate::tasks::{Tasks, blocking};
 use crate::worker::links::WorkerId;
 use hurtig_dataflow::error::describe;
-use hurtig_dataflow::ids::JobId;
+use hurtig_dataflow::ids::{Attempt, JobId};
 use hurtig_transport::{Role, Tls};
 use job::Job;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -39,7 +39,7 @@ pub enum DaemonMessage {
     /// From the node.
     Node(NodeEvent),
     /// From what stands for a job at the ResourceManager: slots, or why there are none.
-    Slots(JobId, Result<Vec<SlotGrant>, NoSlots>),
+    Slots(JobId, Attempt, Result<Vec<SlotGrant>, NoSlots>),
     /// From what stands for a TaskManager at the ResourceManager: run a worker there.
     Launch(PeerId, JobId, WorkerId, usize),
     /// From the same: a job's workers there are to end.
@@ -106,6 +106,8 @@ struct Daemon;
 struct TaskManager {
     peer: Peer,
     stub: ActorRef<TaskManagerMessage>,
+    /// Workers that it was asked to run.
+    launched: Vec<(JobId, WorkerId)>,
 }
 
 struct Planning {
@@ -201,7 +203,7 @@ impl Actor for Daemon {
                 Role::TaskManager => state.on_task_manager(&from, &message, reply).await?,
                 _ => state.on_master(&from, &message).await,
             },
-            DaemonMessage::Slots(job, result) => state.on_slots(job, result),
+            DaemonMessage::Slots(job, attempt, result) => state.on_slots(job, attempt, result),
             DaemonMessage::Launch(task_manager, job, worker, slots) => {
                 state.launch(task_manager, job, worker, slots);
             }
@@ -304,8 +306,13 @@ impl State {
     fn on_lost(&mut self, peer: &Peer, reason: &str) {
         tracing::info!("{peer} is gone: {reason}");
         self.uploads.retain(|(of, _), _| *of != peer.id());
-        if let Some(TaskManager { stub, .. }) = self.task_managers.remove(&peer.id()) {
+        if let Some(TaskManager { stub, launched, .. }) = self.task_managers.remove(&peer.id()) {
             let task_manager = stub.get_id();
+            for (job, worker) in launched {
+                if let Some(job) = self.jobs.get(&job) {
+                    job.tell_master(&ToMaster::TaskManagerLost(worker));
+                }
+            }
             let _ = self.resource_manager.cast(ResourceManagerMessage::Unregister { task_manager });
             stub.stop(None);
         } else if let Some(job) = self.jobs.values_mut().find(|job| job.is_peer(peer)) {
@@ -344,8 +351,11 @@ impl State {
                 }
             }
             Ok(FromTaskManager::Ended(job, worker, reason)) => {
+                if let Some(TaskManager { launched, .. }) = self.task_managers.get_mut(&from.id()) {
+                    launched.retain(|(_, launched)| *launched != worker);
+                }
                 if let Some(job) = self.jobs.get_mut(&job) {
-                    job.on_worker_ended(worker, &reason);
+                    job.on_worker_ended(worker, reason.clone());
                 }
                 let ended = ResourceManagerMessage::WorkerEnded { job, worker, reason };
                 let _ = self.resource_manager.cast(ended);
@@ -378,24 +388,29 @@ impl State {
         });
         let stub = stub.await?;
         let mut used: BTreeMap<JobId, usize> = BTreeMap::new();
+        let mut launched = Vec::new();
         for (job, worker, slots) in workers {
             if self.jobs.get_mut(&job).is_some_and(|job| job.knows_worker(worker, slots)) {
                 *used.entry(job).or_default() += slots;
+                launched.push((job, worker));
             } else {
                 // Of a job that has ended, or that has given its slots back meanwhile.
                 let _ = from.tell(&ToTaskManager::Release(job));
             }
         }
         tracing::info!("{from} offers {slots} slots");
-        self.task_managers.insert(id, TaskManager { peer: from.clone(), stub: stub.clone() });
+        self.task_managers.insert(id, TaskManager { peer: from.clone(), stub: stub.clone(), launched });
         let _ =
             self.resource_manager.cast(ResourceManagerMessage::Register { task_manager: stub, slots, used });
         Ok(())
     }
 
     fn launch(&mut self, task_manager: PeerId, job: JobId, worker: WorkerId, slots: usize) {
-        let Some(TaskManager { peer, .. }) = self.task_managers.get(&task_manager) else { return };
+        let Some(TaskManager { peer, launched, .. }) = self.task_managers.get_mut(&task_manager) else {
+            return;
+        };
         let Some(of_job) = self.jobs.get(&job) else { return };
+        launched.push((job, worker));
         match of_job.worker_assignment(worker, peer) {
             Ok(assignment) => {
                 // One that is gone is unregistered, and its jobs get other slots.
@@ -408,11 +423,11 @@ impl State {
         }
     }
 
-    fn on_slots(&mut self, job: JobId, result: Result<Vec<SlotGrant>, NoSlots>) {
+    fn on_slots(&mut self, job: JobId, attempt: Attempt, result: Result<Vec<SlotGrant>, NoSlots>) {
         if let Some(job) = self.jobs.get_mut(&job) {
             let workers =
                 |grants: Vec<SlotGrant>| grants.iter().map(|grant| (grant.worker, grant.slots)).collect();
-            job.on_slots(result.map(workers));
+            job.on_slots(attempt, result.map(workers));
         }
     }
 
@@ -439,13 +454,13 @@ impl State {
                     let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
                 }
             }
-            FromMaster::Request(slots) if job.wants_slots() => {
-                let master = job.stub();
-                let _ =
-                    self.resource_manager.cast(ResourceManagerMessage::Request { job: id, slots, master });
+            FromMaster::Request { attempt, slots } => {
+                if job.wants_slots(attempt) {
+                    let request =
+                        ResourceManagerMessage::Request { job: id, attempt, slots, master: job.stub() };
+                    let _ = self.resource_manager.cast(request);
+                }
             }
-            // Granted while the master was away; it has been told again.
-            FromMaster::Request(_) => {}
             FromMaster::Release => {
                 job.on_released();
                 let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
@@ -498,7 +513,7 @@ impl State {
             other => other,
         };
         job.port = listening.map_err(|error| describe(&error))?.port();
-        self.memory.keep(&job)?;
+        blocking(|| self.memory.keep(&job))?;
         let job = Job::new(job, authority, folder, host.clone(), &self.myself).await?;
         self.jobs.insert(id, job);
         Ok(())
@@ -564,15 +579,15 @@ impl State {
 
 /// A JobManager that cannot write its memory goes on, loudly: its jobs run, and only it would forget them.
 fn keep(memory: &dyn JobMemory, job: &RememberedJob) {
-    if let Err(reason) = memory.keep(job) {
+    if let Err(reason) = blocking(|| memory.keep(job)) {
         tracing::error!(job = %job.id, "the job's state cannot be written down: {reason}");
     }
 }
 
 /// The message of the ResourceManager to what stands for a job's master.
-fn slots_of(message: JobMasterMessage) -> Option<Result<Vec<SlotGrant>, NoSlots>> {
+fn slots_of(message: JobMasterMessage) -> Option<(Attempt, Result<Vec<SlotGrant>, NoSlots>)> {
     match message {
-        JobMasterMessage::Slots(result) => Some(result),
+        JobMasterMessage::Slots { attempt, result } => Some((attempt, result)),
         _ => None,
     }
 }

@@ -11,7 +11,7 @@ use crate::process::worker::node_options;
 use crate::protocol::{
     Answer, Assignment, FromTaskManager, ProgramHash, ProgramPart, RoleSpec, ToTaskManager,
 };
-use crate::tasks::Tasks;
+use crate::tasks::{Tasks, blocking};
 use crate::worker::links::WorkerId;
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::ids::JobId;
@@ -275,13 +275,13 @@ async fn fetch(peer: &Peer, programs: &dyn Programs, program: &ProgramHash) -> R
         let part = part.await.map_err(|error| format!("its program did not come: {error}"))??;
         let upload = match &mut upload {
             Some(upload) => upload,
-            None => upload.insert(programs.begin(program, part.size_bytes)?),
+            None => upload.insert(blocking(|| programs.begin(program, part.size_bytes))?),
         };
         if part.bytes.is_empty() {
             break;
         }
         offset += part.bytes.len() as u64;
-        upload.write(&part.bytes)?;
+        blocking(|| upload.write(&part.bytes))?;
     }
-    upload.map_or(Ok(()), |upload| upload.finish())
+    upload.map_or(Ok(()), |upload| blocking(|| upload.finish()))
 }

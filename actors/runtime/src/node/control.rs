@@ -3,8 +3,8 @@
 //! that all peers are lost, and fails.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use hurtig_transport::{Listener, Name, Stream};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -249,7 +249,7 @@ impl State {
             token: connection.tokens.received,
             control: self.myself.clone(),
             max_message_bytes: self.options.max_message_bytes,
-            is_gone: AtomicBool::new(false),
+            gone: OnceLock::new(),
         });
         connection.stage = Stage::Ready(peer.clone());
         connection.since = Instant::now();
@@ -308,9 +308,10 @@ impl State {
                 connection.since = Instant::now();
                 // if it cannot be sent, the session is ending
                 let _ = peer.send(Kind::Bye, reason.as_bytes());
-                peer.set_gone();
+                let reason = format!("closed by this process: {reason}");
+                peer.set_gone(&reason);
                 self.myself.send_after(self.options.closing_timeout, || ControlMessage::Tick);
-                (self.events)(NodeEvent::Lost { peer, reason: format!("closed by this process: {reason}") });
+                (self.events)(NodeEvent::Lost { peer, reason });
             }
             opening @ Stage::Opening { .. } => {
                 connection.stage = opening;
@@ -323,6 +324,10 @@ impl State {
     /// Ends a connection at once and says so, if it was not said before.
     fn end(&mut self, id: PeerId, reason: &str) {
         let Some(connection) = self.connections.remove(id) else { return };
+        // before the session ends, and with it all questions: whoever asked is told the reason
+        if let Stage::Ready(peer) = &connection.stage {
+            peer.set_gone(reason);
+        }
         if let Some(session) = connection.session {
             session.actor.stop(Some(reason.to_owned()));
         }
@@ -335,7 +340,6 @@ impl State {
                 }
             }
             Stage::Ready(peer) => {
-                peer.set_gone();
                 tracing::debug!(%peer, reason, "lost");
                 (self.events)(NodeEvent::Lost { peer, reason: reason.to_owned() });
             }

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hurtig_transport::Name;
@@ -44,7 +43,8 @@ pub(super) struct Shared {
     pub(super) token: Token,
     pub(super) control: ActorRef<ControlMessage>,
     pub(super) max_message_bytes: usize,
-    pub(super) is_gone: AtomicBool,
+    /// Why it is lost, once it is.
+    pub(super) gone: OnceLock<String>,
 }
 
 impl PartialEq for Peer {
@@ -112,11 +112,12 @@ impl Peer {
         R: DeserializeOwned,
     {
         let asked = self.send_question(message, limit);
+        let peer = self.clone();
         async move {
             match timeout(limit, asked?).await {
                 Ok(Ok(answer)) => read_answer(&answer),
                 // the session, and with it whoever would have answered, is gone
-                Ok(Err(_)) => Err(AskError::Tell(TellError::Gone)),
+                Ok(Err(_)) => Err(AskError::Tell(peer.gone())),
                 Err(_) => Err(AskError::TimedOut(limit)),
             }
         }
@@ -135,13 +136,11 @@ impl Peer {
         limit: Duration,
     ) -> Result<oneshot::Receiver<Vec<u8>>, TellError> {
         let content = self.content(message)?;
-        if self.shared.is_gone.load(Ordering::Acquire) {
-            return Err(TellError::Gone);
-        }
+        self.refuse_if_gone()?;
         let (port, answer) = oneshot::channel();
         let port = RpcReplyPort::from((port, limit.saturating_add(LIBRARY_GRACE)));
         let envelope = Envelope::write(self.shared.token, Kind::Message, &content);
-        self.shared.gate.cast(GateMessage::Ask(envelope, port)).map_err(|_| TellError::Gone)?;
+        self.shared.gate.cast(GateMessage::Ask(envelope, port)).map_err(|_| self.gone())?;
         Ok(answer)
     }
 
@@ -153,16 +152,23 @@ impl Peer {
 
     /// Sends anything; refused once the peer is gone.
     pub(super) fn send(&self, kind: Kind, content: &[u8]) -> Result<(), TellError> {
-        if self.shared.is_gone.load(Ordering::Acquire) {
-            return Err(TellError::Gone);
-        }
+        self.refuse_if_gone()?;
         let envelope = Envelope::write(self.shared.token, kind, content);
-        self.shared.gate.cast(GateMessage::Tell(envelope)).map_err(|_| TellError::Gone)
+        self.shared.gate.cast(GateMessage::Tell(envelope)).map_err(|_| self.gone())
     }
 
     /// From now on nothing is sent.
-    pub(super) fn set_gone(&self) {
-        self.shared.is_gone.store(true, Ordering::Release);
+    pub(super) fn set_gone(&self, reason: &str) {
+        // the first reason counts
+        let _ = self.shared.gone.set(reason.to_owned());
+    }
+
+    fn refuse_if_gone(&self) -> Result<(), TellError> {
+        if self.shared.gone.get().is_some() { Err(self.gone()) } else { Ok(()) }
+    }
+
+    fn gone(&self) -> TellError {
+        TellError::Gone(self.shared.gone.get().map_or("the connection ended", String::as_str).to_owned())
     }
 }
 
@@ -171,7 +177,9 @@ fn read_answer<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, AskError> {
         Some((Answer::Given, content)) => Ok(decode(content)?),
         Some((Answer::Dropped, _)) => Err(AskError::NoAnswer),
         Some((Answer::Unsendable, _)) => Err(AskError::Unsendable),
-        Some((Answer::Unknown, _)) | None => Err(AskError::Tell(TellError::Gone)),
+        Some((Answer::Unknown, _)) | None => {
+            Err(TellError::Gone("it does not know this connection".into()).into())
+        }
     }
 }
 
@@ -179,8 +187,8 @@ fn read_answer<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, AskError> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TellError {
     /// The peer is lost or being closed.
-    #[error("the peer is gone")]
-    Gone,
+    #[error("the peer is gone: {0}")]
+    Gone(String),
     /// The message is longer than [`NodeOptions::max_message_bytes`](super::NodeOptions::max_message_bytes).
     #[error("a message of {bytes} bytes is longer than the {limit} that may be sent: send it in parts")]
     TooLong {

@@ -22,7 +22,7 @@ use crate::worker::WorkerMessage;
 use crate::worker::links::WorkerId;
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::graph::JobGraph;
-use hurtig_dataflow::ids::JobId;
+use hurtig_dataflow::ids::{Attempt, JobId};
 use hurtig_state::{CheckpointMetadata, CheckpointStore};
 use hurtig_transport::{Identity, Peer as Whom, Role, Tls};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -53,7 +53,7 @@ enum HostMessage {
     /// From itself: the JobManager has been away too long.
     Orphaned(u64),
     /// From itself: workers have had their time to connect.
-    WorkersDue(u64),
+    WorkersDue(Attempt),
 }
 impl ractor::Message for HostMessage {}
 
@@ -66,10 +66,18 @@ struct Connected {
     address: String,
 }
 
-/// Slots that were granted, whose workers have not all connected.
-struct Hiring {
-    number: u64,
-    workers: Vec<(WorkerId, usize)>,
+/// What an attempt has asked for and not been given yet.
+struct Request {
+    attempt: Attempt,
+    slots: usize,
+    /// Those that were granted, of which not all have connected.
+    workers: Option<Vec<(WorkerId, usize)>>,
+}
+
+impl Request {
+    fn expects(&self, worker: WorkerId) -> bool {
+        self.workers.iter().flatten().any(|(expected, _)| *expected == worker)
+    }
 }
 
 struct State {
@@ -87,10 +95,7 @@ struct State {
     clock: Clock,
     workers: BTreeMap<WorkerId, Connected>,
     by_peer: BTreeMap<PeerId, WorkerId>,
-    /// Number of slots asked for and not yet granted.
-    requested: Option<usize>,
-    hiring: Option<Hiring>,
-    hired: u64,
+    request: Option<Request>,
     tasks: Tasks,
     done: Option<oneshot::Sender<()>>,
 }
@@ -190,9 +195,7 @@ impl Actor for Host {
             clock,
             workers: BTreeMap::new(),
             by_peer: BTreeMap::new(),
-            requested: None,
-            hiring: None,
-            hired: 0,
+            request: None,
             tasks,
             done: Some(args.done),
         })
@@ -214,16 +217,20 @@ impl Actor for Host {
                     state.on_job_manager(&myself, &message, reply);
                 }
             }
-            HostMessage::Resource(ResourceManagerMessage::Request { slots, .. }) => {
-                state.requested = Some(slots);
-                state.tell_job_manager(&FromMaster::Request(slots));
+            HostMessage::Resource(ResourceManagerMessage::Request { attempt, slots, .. }) => {
+                state.release();
+                state.request = Some(Request { attempt, slots, workers: None });
+                state.tell_job_manager(&FromMaster::Request { attempt, slots });
             }
-            HostMessage::Resource(ResourceManagerMessage::Release { .. }) => state.release(),
+            HostMessage::Resource(ResourceManagerMessage::Release { .. }) => {
+                state.release();
+                state.tell_job_manager(&FromMaster::Release);
+            }
             HostMessage::Resource(_) => {}
             HostMessage::StatusChanged => state.show(),
             HostMessage::Redial => state.redial(&myself),
             HostMessage::Orphaned(absences) => state.on_orphaned(&myself, absences),
-            HostMessage::WorkersDue(number) => state.on_workers_due(number),
+            HostMessage::WorkersDue(attempt) => state.on_workers_due(attempt),
         }
         Ok(())
     }
@@ -313,10 +320,8 @@ impl State {
         self.job_manager = Some(peer);
         self.tell_job_manager(&FromMaster::Ready { address: self.address.clone() });
         self.show();
-        if let Some(slots) = self.requested {
-            // It may not have heard that those before were given back.
-            self.tell_job_manager(&FromMaster::Release);
-            self.tell_job_manager(&FromMaster::Request(slots));
+        if let Some(Request { attempt, slots, .. }) = self.request {
+            self.tell_job_manager(&FromMaster::Request { attempt, slots });
         }
     }
 
@@ -332,13 +337,7 @@ impl State {
         } else if let Some(worker) = self.by_peer.remove(&peer.id())
             && self.workers.remove(&worker).is_some()
         {
-            let reason = format!("its connection is lost: {reason}");
-            let expected = |hiring: &mut Hiring| hiring.workers.iter().any(|(id, _)| *id == worker);
-            if self.hiring.take_if(expected).is_some() {
-                self.refuse(NoSlots { reason: format!("worker {worker}: {reason}"), is_final: false });
-            } else {
-                let _ = self.master.cast(JobMasterMessage::WorkerLost { worker, reason });
-            }
+            self.on_worker_lost(worker, format!("its connection is lost: {reason}"));
         }
     }
 
@@ -358,26 +357,30 @@ impl State {
 
     fn on_job_manager(&mut self, myself: &ActorRef<HostMessage>, message: &[u8], reply: Option<Reply>) {
         match decode::<ToMaster>(message) {
-            Ok(ToMaster::Slots(Ok(workers))) => {
-                self.requested = None;
-                self.hired += 1;
-                let number = self.hired;
-                self.hiring = Some(Hiring { number, workers });
-                drop(myself.send_after(WORKER_TIMEOUT, move || HostMessage::WorkersDue(number)));
-                self.hire_if_connected();
-            }
-            Ok(ToMaster::Slots(Err(refused))) => {
-                self.requested = None;
-                self.refuse(refused);
+            Ok(ToMaster::Slots(attempt, result)) => {
+                // Of an attempt that is over, or that has them already.
+                let Some(request) = self.request.as_mut().filter(|request| request.attempt == attempt) else {
+                    return;
+                };
+                match result {
+                    Ok(workers) => {
+                        request.workers = Some(workers);
+                        drop(myself.send_after(WORKER_TIMEOUT, move || HostMessage::WorkersDue(attempt)));
+                        self.hire_if_connected();
+                    }
+                    Err(refused) => self.refuse(refused),
+                }
             }
             Ok(ToMaster::WorkerEnded(worker, reason)) => {
-                let expected = |hiring: &mut Hiring| hiring.workers.iter().any(|(id, _)| *id == worker);
-                if self.hiring.take_if(expected).is_some() {
-                    let reason = format!("a worker could not begin: {reason}");
-                    self.refuse(NoSlots { reason, is_final: false });
-                } else if let Some(Connected { peer, .. }) = self.workers.remove(&worker) {
+                if let Some(Connected { peer, .. }) = self.workers.remove(&worker) {
                     self.by_peer.remove(&peer.id());
-                    let _ = self.master.cast(JobMasterMessage::WorkerLost { worker, reason });
+                }
+                self.on_worker_lost(worker, reason);
+            }
+            Ok(ToMaster::TaskManagerLost(worker)) => {
+                // One that has connected can do without.
+                if !self.workers.contains_key(&worker) {
+                    self.on_worker_lost(worker, "its TaskManager is gone".into());
                 }
             }
             Ok(ToMaster::Cancel) => drop(self.master.cast(JobMasterMessage::Cancel)),
@@ -388,6 +391,16 @@ impl State {
             }
             Ok(ToMaster::Goodbye) => self.end(myself),
             Err(error) => tracing::error!("a message of the JobManager cannot be read: {error}"),
+        }
+    }
+
+    /// Of one that nobody knows the JobMaster takes no notice.
+    fn on_worker_lost(&mut self, worker: WorkerId, reason: String) {
+        if self.request.as_ref().is_some_and(|request| request.expects(worker)) {
+            let reason = format!("worker {worker} could not begin: {reason}");
+            self.refuse(NoSlots { reason, is_final: false });
+        } else {
+            let _ = self.master.cast(JobMasterMessage::WorkerLost { worker, reason });
         }
     }
 
@@ -452,24 +465,28 @@ impl State {
 
     /// Gives the JobMaster its slots once their workers are there.
     fn hire_if_connected(&mut self) {
-        let all_there =
-            |hiring: &mut Hiring| hiring.workers.iter().all(|(worker, _)| self.workers.contains_key(worker));
-        let Some(hiring) = self.hiring.take_if(all_there) else { return };
+        let all_there = |request: &mut Request| {
+            let there = |(worker, _): &(WorkerId, usize)| self.workers.contains_key(worker);
+            request.workers.as_ref().is_some_and(|workers| workers.iter().all(there))
+        };
+        let Some(Request { attempt, workers, .. }) = self.request.take_if(all_there) else { return };
         let grant = |(worker, slots): (WorkerId, usize)| {
             let connected = &self.workers[&worker];
             let address = Some(connected.address.clone());
             SlotGrant { worker, actor: Some(connected.actor.clone()), address, slots }
         };
-        let grants = hiring.workers.into_iter().map(grant).collect();
-        let _ = self.master.cast(JobMasterMessage::Slots(Ok(grants)));
+        let grants = workers.into_iter().flatten().map(grant).collect();
+        let _ = self.master.cast(JobMasterMessage::Slots { attempt, result: Ok(grants) });
     }
 
-    fn refuse(&self, refused: NoSlots) {
-        let _ = self.master.cast(JobMasterMessage::Slots(Err(refused)));
+    fn refuse(&mut self, refused: NoSlots) {
+        if let Some(Request { attempt, .. }) = self.request.take() {
+            let _ = self.master.cast(JobMasterMessage::Slots { attempt, result: Err(refused) });
+        }
     }
 
-    fn on_workers_due(&mut self, number: u64) {
-        if self.hiring.take_if(|hiring| hiring.number == number).is_some() {
+    fn on_workers_due(&mut self, attempt: Attempt) {
+        if self.request.as_ref().is_some_and(|request| request.attempt == attempt) {
             let seconds = WORKER_TIMEOUT.as_secs();
             let reason = format!("workers were started and did not connect within {seconds} s");
             self.refuse(NoSlots { reason, is_final: false });
@@ -478,14 +495,12 @@ impl State {
 
     /// Workers end with their connection.
     fn release(&mut self) {
-        self.requested = None;
-        self.hiring = None;
+        self.request = None;
         self.by_peer.clear();
         for Connected { peer, actor, .. } in std::mem::take(&mut self.workers).into_values() {
             peer.close("its slots are given back");
             actor.stop(None);
         }
-        self.tell_job_manager(&FromMaster::Release);
     }
 
     fn on_master_gone(&mut self, reason: &str) {

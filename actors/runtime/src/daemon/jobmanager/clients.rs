@@ -8,7 +8,7 @@ use crate::protocol::{
 };
 use crate::report::JobStatus;
 use crate::resource::ResourceManagerMessage;
-use crate::tasks::Tasks;
+use crate::tasks::{Tasks, blocking};
 use hurtig_dataflow::ids::JobId;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ impl State {
         match request {
             ClientRequest::HasProgram(program) => reply.send(&self.programs.path(&program).is_some()),
             ClientRequest::BeginUpload { program, size_bytes } => {
-                let begun = self.programs.begin(&program, size_bytes).map(|upload| {
+                let begun = blocking(|| self.programs.begin(&program, size_bytes)).map(|upload| {
                     self.last_upload += 1;
                     self.uploads.insert((from.id(), self.last_upload), upload);
                     self.last_upload
@@ -40,14 +40,14 @@ impl State {
             }
             ClientRequest::Chunk { upload, bytes } => {
                 let written: Answer<()> = match self.uploads.get_mut(&(from.id(), upload)) {
-                    Some(upload) => upload.write(&bytes),
+                    Some(upload) => blocking(|| upload.write(&bytes)),
                     None => Err("no such upload".into()),
                 };
                 reply.send(&written);
             }
             ClientRequest::FinishUpload(upload) => {
                 let finished: Answer<()> = match self.uploads.remove(&(from.id(), upload)) {
-                    Some(upload) => upload.finish(),
+                    Some(upload) => blocking(|| upload.finish()),
                     None => Err("no such upload".into()),
                 };
                 reply.send(&finished);

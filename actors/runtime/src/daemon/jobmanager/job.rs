@@ -43,8 +43,12 @@ pub(super) struct Job {
     peer: Option<Peer>,
     master_address: Option<String>,
     stub: ActorRef<JobMasterMessage>,
+    /// The attempt that asked for slots last, of those this JobManager knows of.
+    requested: Option<Attempt>,
     /// Slots that were granted.
     workers: Vec<(WorkerId, usize)>,
+    /// Workers that ended before it was known here that they were granted.
+    ended_early: Vec<(WorkerId, String)>,
     /// Whether a worker list of a life before this JobManager is still being gathered.
     is_taken_up: bool,
     fruitless: u32,
@@ -94,8 +98,8 @@ impl Job {
     ) -> Result<Self, String> {
         let (id, to) = (remembered.id, daemon.clone());
         let stub = stub::spawn(daemon.get_cell(), move |message| {
-            if let Some(result) = slots_of(message) {
-                let _ = to.cast(DaemonMessage::Slots(id, result));
+            if let Some((attempt, result)) = slots_of(message) {
+                let _ = to.cast(DaemonMessage::Slots(id, attempt, result));
             }
         });
         let (changed, _) = watch::channel(Changed { version: 1, status: remembered.status.clone() });
@@ -109,7 +113,9 @@ impl Job {
             peer: None,
             master_address: None,
             stub: stub.await.map_err(|error| error.to_string())?,
+            requested: None,
             workers: Vec::new(),
+            ended_early: Vec::new(),
             is_taken_up: false,
             fruitless: 0,
         })
@@ -225,9 +231,6 @@ impl Job {
     pub(super) fn on_master_ready(&mut self, peer: &Peer, address: String) {
         self.peer = Some(peer.clone());
         self.master_address = Some(address);
-        if !self.workers.is_empty() && !self.is_taken_up {
-            self.tell_master(&ToMaster::Slots(Ok(self.workers.clone())));
-        }
     }
 
     pub(super) fn tell_master(&self, message: &ToMaster) {
@@ -237,26 +240,46 @@ impl Job {
         }
     }
 
-    /// Whether a request for slots is to be passed on: not if they were granted and the master has not heard of it.
-    pub(super) fn wants_slots(&mut self) -> bool {
-        self.workers.is_empty()
+    /// Whether an attempt's request for slots is to be passed on: not if they were granted and the master has not heard
+    /// of it, which it does now.
+    pub(super) fn wants_slots(&mut self, attempt: Attempt) -> bool {
+        if self.requested == Some(attempt) && !self.workers.is_empty() {
+            self.tell_master(&ToMaster::Slots(attempt, Ok(self.workers.clone())));
+            return false;
+        }
+        if self.requested != Some(attempt) {
+            self.on_released();
+            self.requested = Some(attempt);
+        }
+        true
     }
 
-    pub(super) fn on_slots(&mut self, result: Result<Vec<(WorkerId, usize)>, NoSlots>) {
+    pub(super) fn on_slots(&mut self, attempt: Attempt, result: Result<Vec<(WorkerId, usize)>, NoSlots>) {
+        // Of an attempt that is over: its workers end when the ResourceManager hears so.
+        if self.requested != Some(attempt) {
+            return;
+        }
         if let Ok(workers) = &result {
             self.workers = workers.clone();
         }
-        self.tell_master(&ToMaster::Slots(result));
+        self.tell_master(&ToMaster::Slots(attempt, result));
+        for (worker, reason) in std::mem::take(&mut self.ended_early) {
+            self.on_worker_ended(worker, reason);
+        }
     }
 
     pub(super) fn on_released(&mut self) {
         self.workers.clear();
+        self.ended_early.clear();
+        self.requested = None;
         self.is_taken_up = false;
     }
 
-    pub(super) fn on_worker_ended(&mut self, worker: WorkerId, reason: &str) {
+    pub(super) fn on_worker_ended(&mut self, worker: WorkerId, reason: String) {
         if self.workers.iter().any(|(known, _)| *known == worker) {
-            self.tell_master(&ToMaster::WorkerEnded(worker, reason.to_string()));
+            self.tell_master(&ToMaster::WorkerEnded(worker, reason));
+        } else if self.requested.is_some() && self.workers.is_empty() {
+            self.ended_early.push((worker, reason));
         }
     }
 
