@@ -4,6 +4,7 @@ use hurtig::config::RestartStrategyConfig;
 use hurtig::fault::FaultInjector;
 use hurtig::prelude::*;
 use hurtig::{Cluster, JobClient, JobStatus, RunError};
+use hurtig_runtime::worker::memory::MemoryNetwork;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +50,7 @@ pub async fn start(
     // Several TaskManagers are as good as several processes: their workers exchange records over links.
     let cluster = match config.taskmanager.count {
         1 => Cluster::start(&config).await?,
-        _ => Cluster::start_linked(&config).await?,
+        _ => Cluster::start_linked(&config, MemoryNetwork::default()).await?,
     };
     let client = cluster.submit_with_faults("test", &env.graph(), &config, faults).await?;
     Ok(Job { cluster, client })

@@ -4,14 +4,17 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Pieces of up to 16 KiB on their way in one direction.
+const PIECES: usize = 256;
 
 /// How a proxy treats what passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Each piece waits for so long.
+    /// Each piece arrives so much later.
     Pass(Duration),
     /// Nothing passes, and nobody is told: as when a cable is cut.
     Hold,
@@ -115,23 +118,40 @@ impl Shared {
         }
     }
 
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream) {
+    /// Takes what comes; another thread passes it on when its time has come, so that a line that is long is not narrow.
+    fn pump(self: Arc<Self>, mut from: TcpStream, mut to: TcpStream) {
+        let (pieces, due) = mpsc::sync_channel::<(Instant, Vec<u8>)>(PIECES);
+        let (Ok(ended), shared) = (from.try_clone(), Arc::clone(&self)) else { return };
+        thread::spawn(move || {
+            for (came, piece) in due {
+                let delay = shared.delay();
+                thread::sleep((came + delay).saturating_duration_since(Instant::now()));
+                if to.write_all(&piece).is_err() {
+                    break;
+                }
+            }
+            let _ = ended.shutdown(Shutdown::Both);
+            let _ = to.shutdown(Shutdown::Both);
+        });
         let mut buffer = [0; 16 << 10];
         while let Ok(read @ 1..) = from.read(&mut buffer) {
+            let piece = &buffer[..read];
             if let Some(seen) = &self.seen {
-                lock(seen).extend_from_slice(&buffer[..read]);
+                lock(seen).extend_from_slice(piece);
             }
-            let held = |mode: &mut Mode| *mode == Mode::Hold;
-            let mode = self.changed.wait_while(lock(&self.mode), held);
-            let mode = *mode.unwrap_or_else(PoisonError::into_inner);
-            if let Mode::Pass(delay) = mode {
-                thread::sleep(delay);
-            }
-            if to.write_all(&buffer[..read]).is_err() {
+            if pieces.send((Instant::now(), piece.to_vec())).is_err() {
                 break;
             }
         }
-        let _ = from.shutdown(Shutdown::Both);
-        let _ = to.shutdown(Shutdown::Both);
+    }
+
+    /// How much later pieces arrive, once any do.
+    fn delay(&self) -> Duration {
+        let held = |mode: &mut Mode| *mode == Mode::Hold;
+        let mode = self.changed.wait_while(lock(&self.mode), held);
+        match *mode.unwrap_or_else(PoisonError::into_inner) {
+            Mode::Pass(delay) => delay,
+            Mode::Hold => Duration::ZERO,
+        }
     }
 }

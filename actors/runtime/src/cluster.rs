@@ -119,8 +119,8 @@ impl Cluster {
     ///
     /// # Errors
     /// Its actors cannot be started.
-    pub async fn start_linked(config: &Config) -> Result<Self, RunError> {
-        Self::start_with(config, Some(MemoryNetwork::default())).await
+    pub async fn start_linked(config: &Config, network: MemoryNetwork) -> Result<Self, RunError> {
+        Self::start_with(config, Some(network)).await
     }
 
     async fn start_with(config: &Config, network: Option<MemoryNetwork>) -> Result<Self, RunError> {

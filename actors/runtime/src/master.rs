@@ -141,12 +141,17 @@ pub enum JobMasterMessage {
         /// The Worker; `None` is the coordinator.
         worker: Option<WorkerId>,
     },
-    /// From what stands for a Worker of another process: it is gone, and with it its subtasks.
+    /// From the ResourceManager, or what stands for a Worker of another process: it is gone, and with it its subtasks.
     WorkerLost {
         /// The Worker.
         worker: WorkerId,
         /// Why.
         reason: String,
+    },
+    /// From the ResourceManager: the TaskManager of a Worker is gone.
+    TaskManagerLost {
+        /// The Worker.
+        worker: WorkerId,
     },
     /// From the coordinator.
     Checkpoint {
@@ -310,6 +315,9 @@ impl Actor for JobMaster {
                 state.on_stopped(&myself, worker);
             }
             JobMasterMessage::WorkerLost { worker, reason } => state.on_worker_lost(&myself, worker, &reason),
+            JobMasterMessage::TaskManagerLost { worker } => {
+                state.on_worker_lost(&myself, worker, "its TaskManager is gone");
+            }
             JobMasterMessage::Checkpoint { attempt, event } if attempt == now => {
                 state.on_checkpoint(&myself, event);
             }

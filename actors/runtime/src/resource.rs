@@ -176,16 +176,35 @@ struct Waiting {
     master: ActorRef<JobMasterMessage>,
 }
 
-struct Launching {
+/// What a job was given.
+struct Granted {
     attempt: Attempt,
     master: ActorRef<JobMasterMessage>,
-    grants: Vec<Launch>,
+    launches: Vec<Launch>,
 }
 
+/// A Worker that was asked for.
 struct Launch {
     task_manager: ActorId,
     is_done: bool,
     grant: SlotGrant,
+}
+
+impl Granted {
+    /// Whether all its Workers run, so that its master has been told.
+    fn is_complete(&self) -> bool {
+        self.launches.iter().all(|launch| launch.is_done)
+    }
+
+    fn answer(&self, result: Result<Vec<SlotGrant>, NoSlots>) {
+        let _ = self.master.cast(JobMasterMessage::Slots { attempt: self.attempt, result });
+    }
+
+    fn answer_if_complete(&self) {
+        if self.is_complete() {
+            self.answer(Ok(self.launches.iter().map(|launch| launch.grant.clone()).collect()));
+        }
+    }
 }
 
 /// What a ResourceManager is made of.
@@ -232,7 +251,7 @@ pub struct State {
     task_managers: Vec<Registered>,
     starting: usize,
     waiting: VecDeque<Waiting>,
-    launching: BTreeMap<JobId, Launching>,
+    granted: BTreeMap<JobId, Granted>,
 }
 
 impl Actor for ResourceManager {
@@ -254,7 +273,7 @@ impl Actor for ResourceManager {
             task_managers: Vec::new(),
             starting: 0,
             waiting: VecDeque::new(),
-            launching: BTreeMap::new(),
+            granted: BTreeMap::new(),
         })
     }
 
@@ -271,7 +290,7 @@ impl Actor for ResourceManager {
             }
             ResourceManagerMessage::Unregister { task_manager } => state.unregister(task_manager),
             ResourceManagerMessage::WorkerEnded { job, worker, reason } => {
-                state.on_worker_ended(job, worker, &reason);
+                state.on_worker_ended(job, worker, reason);
             }
             ResourceManagerMessage::Overview { reply } => {
                 let row = |registered: &Registered| {
@@ -291,32 +310,23 @@ impl Actor for ResourceManager {
             ResourceManagerMessage::Release { job } => state.release(job),
             ResourceManagerMessage::GiveUp { job, attempt } => state.give_up(job, attempt),
         }
-        let missing = state.serve();
-        if missing > 0 && state.starting == 0 {
-            let registered = state.task_managers.len();
-            for slots in state.provider.provide(missing, registered) {
-                state.starting += 1;
-                let arguments = (myself.clone(), slots, state.network.clone());
-                Actor::spawn_linked(None, TaskManager, arguments, myself.get_cell()).await?;
-            }
-            if state.starting == 0 && registered > 0 && !state.provider.may_come() {
-                state.refuse_what_never_fits();
-            }
-        }
-        Ok(())
+        state.serve_and_provide(&myself).await
     }
 
     async fn handle_supervisor_evt(
         &self,
-        _: ActorRef<ResourceManagerMessage>,
+        myself: ActorRef<ResourceManagerMessage>,
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        if let SupervisionEvent::ActorFailed(who, error) = event {
-            tracing::error!("a TaskManager failed: {error}");
-            state.task_managers.retain(|registered| registered.actor.get_id() != who.get_id());
-        }
-        Ok(())
+        let (who, reason) = match event {
+            SupervisionEvent::ActorFailed(who, error) => (who, error.to_string()),
+            SupervisionEvent::ActorTerminated(who, _, reason) => (who, reason.unwrap_or_default()),
+            _ => return Ok(()),
+        };
+        tracing::error!("a TaskManager has ended: {reason}");
+        state.unregister(who.get_id());
+        state.serve_and_provide(&myself).await
     }
 }
 
@@ -329,17 +339,40 @@ impl State {
         self.task_managers.iter().map(Registered::free).sum()
     }
 
-    /// Puts a request in line, unless it is there already; one for an attempt before it is over, with its slots.
+    /// Puts a request in line; whether it was not known before. What an attempt before it has been given is given back.
     fn request(&mut self, request: Waiting) -> bool {
         let (job, attempt) = (request.job, request.attempt);
-        let waits = self.waiting.iter().any(|waiting| waiting.job == job && waiting.attempt == attempt);
-        let is_answered = self.launching.get(&job).is_some_and(|launching| launching.attempt == attempt);
-        if waits || is_answered {
+        if let Some(granted) = self.granted.get(&job).filter(|granted| granted.attempt == attempt) {
+            // The answer may have been lost.
+            granted.answer_if_complete();
+            return false;
+        }
+        if self.waiting.iter().any(|waiting| waiting.job == job && waiting.attempt == attempt) {
             return false;
         }
         self.release(job);
         self.waiting.push_back(request);
         true
+    }
+
+    /// Grants slots to those who wait, and has more TaskManagers started where they do not suffice.
+    async fn serve_and_provide(
+        &mut self,
+        myself: &ActorRef<ResourceManagerMessage>,
+    ) -> Result<(), ActorProcessingErr> {
+        let missing = self.serve();
+        if missing > 0 && self.starting == 0 {
+            let registered = self.task_managers.len();
+            for slots in self.provider.provide(missing, registered) {
+                self.starting += 1;
+                let arguments = (myself.clone(), slots, self.network.clone());
+                Actor::spawn_linked(None, TaskManager, arguments, myself.get_cell()).await?;
+            }
+            if self.starting == 0 && registered > 0 && !self.provider.may_come() {
+                self.refuse_what_never_fits();
+            }
+        }
+        Ok(())
     }
 
     /// Grants slots to those who wait, in order. Returns how many slots the first in line misses.
@@ -358,67 +391,67 @@ impl State {
 
     fn grant(&mut self, request: Waiting) {
         let Waiting { job, attempt, slots, master } = request;
-        let mut grants = Vec::new();
+        let mut launches = Vec::new();
         let free: Vec<usize> = self.task_managers.iter().map(Registered::free).collect();
         let given = place(self.placement, &free, slots);
         for (registered, taken) in self.task_managers.iter_mut().zip(given).filter(|(_, taken)| *taken > 0) {
             registered.used.insert(job, taken);
             let worker = WorkerId(self.random.random());
             let grant = SlotGrant { worker, actor: None, address: None, slots: taken };
-            grants.push(Launch { task_manager: registered.actor.get_id(), is_done: false, grant });
+            launches.push(Launch { task_manager: registered.actor.get_id(), is_done: false, grant });
             let _ = registered.actor.cast(TaskManagerMessage::Launch { job, worker, slots: taken });
         }
-        self.launching.insert(job, Launching { attempt, master, grants });
+        self.granted.insert(job, Granted { attempt, master, launches });
     }
 
     fn on_launched(&mut self, task_manager: ActorId, job: JobId, launched: SlotGrant) {
-        let Some(launching) = self.launching.get_mut(&job) else { return };
-        for launch in &mut launching.grants {
+        let Some(granted) = self.granted.get_mut(&job) else { return };
+        for launch in &mut granted.launches {
             if launch.task_manager == task_manager && launch.grant.worker == launched.worker {
                 launch.is_done = true;
                 launch.grant = SlotGrant { slots: launch.grant.slots, ..launched.clone() };
             }
         }
-        if launching.grants.iter().any(|launch| !launch.is_done) {
-            return;
-        }
-        if let Some(Launching { attempt, master, grants }) = self.launching.remove(&job) {
-            let grants = grants.into_iter().map(|launch| launch.grant).collect();
-            let _ = master.cast(JobMasterMessage::Slots { attempt, result: Ok(grants) });
-        }
+        granted.answer_if_complete();
     }
 
-    /// Jobs that were about to start on it are given other slots.
+    /// Jobs that were about to start on it are given other slots; those that run there are told.
     fn unregister(&mut self, task_manager: ActorId) {
         self.task_managers.retain(|registered| registered.actor.get_id() != task_manager);
-        let hit =
-            |launching: &Launching| launching.grants.iter().any(|launch| launch.task_manager == task_manager);
-        let again: Vec<JobId> =
-            self.launching.iter().filter(|(_, launching)| hit(launching)).map(|(job, _)| *job).collect();
+        let mut again = Vec::new();
+        for (job, granted) in &self.granted {
+            for launch in granted.launches.iter().filter(|launch| launch.task_manager == task_manager) {
+                if granted.is_complete() {
+                    let worker = launch.grant.worker;
+                    let _ = granted.master.cast(JobMasterMessage::TaskManagerLost { worker });
+                } else if again.last() != Some(job) {
+                    again.push(*job);
+                }
+            }
+        }
         for job in again {
-            let Some(Launching { attempt, master, grants }) = self.launching.remove(&job) else { continue };
-            let slots = grants.iter().map(|launch| launch.grant.slots).sum();
+            let Some(Granted { attempt, master, launches }) = self.granted.remove(&job) else { continue };
+            let slots = launches.iter().map(|launch| launch.grant.slots).sum();
             self.release(job);
             self.waiting.push_front(Waiting { job, attempt, slots, master });
         }
     }
 
-    fn on_worker_ended(&mut self, job: JobId, worker: WorkerId, reason: &str) {
-        let is_new =
-            |launching: &Launching| launching.grants.iter().any(|launch| launch.grant.worker == worker);
-        if self.launching.get(&job).is_some_and(is_new)
-            && let Some(Launching { attempt, master, .. }) = self.launching.remove(&job)
-        {
-            self.release(job);
+    fn on_worker_ended(&mut self, job: JobId, worker: WorkerId, reason: String) {
+        let is_one = |granted: &&Granted| granted.launches.iter().any(|launch| launch.grant.worker == worker);
+        let Some(granted) = self.granted.get(&job).filter(is_one) else { return };
+        if granted.is_complete() {
+            let _ = granted.master.cast(JobMasterMessage::WorkerLost { worker, reason });
+        } else {
             let reason = format!("a worker could not begin: {reason}");
-            let result = Err(NoSlots { reason, is_final: false });
-            let _ = master.cast(JobMasterMessage::Slots { attempt, result });
+            granted.answer(Err(NoSlots { reason, is_final: false }));
+            self.release(job);
         }
     }
 
     fn release(&mut self, job: JobId) {
         self.waiting.retain(|waiting| waiting.job != job);
-        self.launching.remove(&job);
+        self.granted.remove(&job);
         for registered in &mut self.task_managers {
             if registered.used.remove(&job).is_some() {
                 let _ = registered.actor.cast(TaskManagerMessage::Release { job });

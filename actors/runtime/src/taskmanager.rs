@@ -99,9 +99,22 @@ impl Actor for TaskManager {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        if let SupervisionEvent::ActorFailed(who, error) = event {
-            tracing::error!("a worker failed: {error}");
-            state.workers.retain(|_, (_, worker)| worker.get_id() != who.get_id());
+        let (who, reason) = match event {
+            SupervisionEvent::ActorFailed(who, error) => (who, error.to_string()),
+            SupervisionEvent::ActorTerminated(who, _, reason) => (who, reason.unwrap_or_default()),
+            _ => return Ok(()),
+        };
+        let of = |(_, (_, worker)): &(&JobId, &(WorkerId, ActorRef<WorkerMessage>))| {
+            worker.get_id() == who.get_id()
+        };
+        // One whose slots were given back is known no more.
+        if let Some((job, worker)) = state.workers.iter().find(of).map(|(job, (id, _))| (*job, *id)) {
+            tracing::error!(%job, "worker {worker} has ended: {reason}");
+            state.workers.remove(&job);
+            if let Some(network) = &state.network {
+                network.leave(worker);
+            }
+            state.resource_manager.cast(ResourceManagerMessage::WorkerEnded { job, worker, reason })?;
         }
         Ok(())
     }

@@ -11,20 +11,19 @@ mod job;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::memory::{JobMemory, Programs, RememberedJob, Upload};
-use crate::master::JobMasterMessage;
 use crate::node::{Node, NodeError, NodeEvent, Peer, PeerId, Reply, decode};
 use crate::process::child::{self, ChildMessage, ChildProcess, start_error};
 use crate::process::worker::{any_port, node_options};
 use crate::protocol::{
     Answer, Assignment, Call, FromMaster, FromTaskManager, Plan, RoleSpec, Submitted, ToMaster, ToTaskManager,
 };
-use crate::resource::{self, NoSlots, ResourceManager, ResourceManagerMessage, SlotGrant, Standalone};
+use crate::resource::{self, ResourceManager, ResourceManagerMessage, Standalone};
 use crate::stub;
 use crate::taskmanager::TaskManagerMessage;
 use crate::tasks::{Tasks, blocking};
 use crate::worker::links::WorkerId;
 use hurtig_dataflow::error::describe;
-use hurtig_dataflow::ids::{Attempt, JobId};
+use hurtig_dataflow::ids::JobId;
 use hurtig_transport::{Role, Tls};
 use job::Job;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -38,8 +37,8 @@ use std::sync::Arc;
 pub enum DaemonMessage {
     /// From the node.
     Node(NodeEvent),
-    /// From what stands for a job at the ResourceManager: slots, or why there are none.
-    Slots(JobId, Attempt, Result<Vec<SlotGrant>, NoSlots>),
+    /// From what stands for a job at the ResourceManager: to be passed on to the job's master.
+    ToMaster(JobId, ToMaster),
     /// From what stands for a TaskManager at the ResourceManager: run a worker there.
     Launch(PeerId, JobId, WorkerId, usize),
     /// From the same: a job's workers there are to end.
@@ -106,8 +105,6 @@ struct Daemon;
 struct TaskManager {
     peer: Peer,
     stub: ActorRef<TaskManagerMessage>,
-    /// Workers that it was asked to run.
-    launched: Vec<(JobId, WorkerId)>,
 }
 
 struct Planning {
@@ -203,7 +200,11 @@ impl Actor for Daemon {
                 Role::TaskManager => state.on_task_manager(&from, &message, reply).await?,
                 _ => state.on_master(&from, &message).await,
             },
-            DaemonMessage::Slots(job, attempt, result) => state.on_slots(job, attempt, result),
+            DaemonMessage::ToMaster(job, message) => {
+                if let Some(job) = state.jobs.get_mut(&job) {
+                    job.on_told(&message);
+                }
+            }
             DaemonMessage::Launch(task_manager, job, worker, slots) => {
                 state.launch(task_manager, job, worker, slots);
             }
@@ -306,13 +307,8 @@ impl State {
     fn on_lost(&mut self, peer: &Peer, reason: &str) {
         tracing::info!("{peer} is gone: {reason}");
         self.uploads.retain(|(of, _), _| *of != peer.id());
-        if let Some(TaskManager { stub, launched, .. }) = self.task_managers.remove(&peer.id()) {
+        if let Some(TaskManager { stub, .. }) = self.task_managers.remove(&peer.id()) {
             let task_manager = stub.get_id();
-            for (job, worker) in launched {
-                if let Some(job) = self.jobs.get(&job) {
-                    job.tell_master(&ToMaster::TaskManagerLost(worker));
-                }
-            }
             let _ = self.resource_manager.cast(ResourceManagerMessage::Unregister { task_manager });
             stub.stop(None);
         } else if let Some(job) = self.jobs.values_mut().find(|job| job.is_peer(peer)) {
@@ -351,12 +347,6 @@ impl State {
                 }
             }
             Ok(FromTaskManager::Ended(job, worker, reason)) => {
-                if let Some(TaskManager { launched, .. }) = self.task_managers.get_mut(&from.id()) {
-                    launched.retain(|(_, launched)| *launched != worker);
-                }
-                if let Some(job) = self.jobs.get_mut(&job) {
-                    job.on_worker_ended(worker, reason.clone());
-                }
                 let ended = ResourceManagerMessage::WorkerEnded { job, worker, reason };
                 let _ = self.resource_manager.cast(ended);
             }
@@ -388,29 +378,24 @@ impl State {
         });
         let stub = stub.await?;
         let mut used: BTreeMap<JobId, usize> = BTreeMap::new();
-        let mut launched = Vec::new();
         for (job, worker, slots) in workers {
             if self.jobs.get_mut(&job).is_some_and(|job| job.knows_worker(worker, slots)) {
                 *used.entry(job).or_default() += slots;
-                launched.push((job, worker));
             } else {
                 // Of a job that has ended, or that has given its slots back meanwhile.
                 let _ = from.tell(&ToTaskManager::Release(job));
             }
         }
         tracing::info!("{from} offers {slots} slots");
-        self.task_managers.insert(id, TaskManager { peer: from.clone(), stub: stub.clone(), launched });
+        self.task_managers.insert(id, TaskManager { peer: from.clone(), stub: stub.clone() });
         let _ =
             self.resource_manager.cast(ResourceManagerMessage::Register { task_manager: stub, slots, used });
         Ok(())
     }
 
     fn launch(&mut self, task_manager: PeerId, job: JobId, worker: WorkerId, slots: usize) {
-        let Some(TaskManager { peer, launched, .. }) = self.task_managers.get_mut(&task_manager) else {
-            return;
-        };
+        let Some(TaskManager { peer, .. }) = self.task_managers.get(&task_manager) else { return };
         let Some(of_job) = self.jobs.get(&job) else { return };
-        launched.push((job, worker));
         match of_job.worker_assignment(worker, peer) {
             Ok(assignment) => {
                 // One that is gone is unregistered, and its jobs get other slots.
@@ -420,14 +405,6 @@ impl State {
                 let ended = ResourceManagerMessage::WorkerEnded { job, worker, reason };
                 let _ = self.resource_manager.cast(ended);
             }
-        }
-    }
-
-    fn on_slots(&mut self, job: JobId, attempt: Attempt, result: Result<Vec<SlotGrant>, NoSlots>) {
-        if let Some(job) = self.jobs.get_mut(&job) {
-            let workers =
-                |grants: Vec<SlotGrant>| grants.iter().map(|grant| (grant.worker, grant.slots)).collect();
-            job.on_slots(attempt, result.map(workers));
         }
     }
 
@@ -455,11 +432,9 @@ impl State {
                 }
             }
             FromMaster::Request { attempt, slots } => {
-                if job.wants_slots(attempt) {
-                    let request =
-                        ResourceManagerMessage::Request { job: id, attempt, slots, master: job.stub() };
-                    let _ = self.resource_manager.cast(request);
-                }
+                job.on_request(attempt);
+                let request = ResourceManagerMessage::Request { job: id, attempt, slots, master: job.stub() };
+                let _ = self.resource_manager.cast(request);
             }
             FromMaster::Release => {
                 job.on_released();
@@ -581,13 +556,5 @@ impl State {
 fn keep(memory: &dyn JobMemory, job: &RememberedJob) {
     if let Err(reason) = blocking(|| memory.keep(job)) {
         tracing::error!(job = %job.id, "the job's state cannot be written down: {reason}");
-    }
-}
-
-/// The message of the ResourceManager to what stands for a job's master.
-fn slots_of(message: JobMasterMessage) -> Option<(Attempt, Result<Vec<SlotGrant>, NoSlots>)> {
-    match message {
-        JobMasterMessage::Slots { attempt, result } => Some((attempt, result)),
-        _ => None,
     }
 }

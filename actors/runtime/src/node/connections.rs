@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +30,8 @@ pub(super) struct Connection {
     pub(super) session: Option<Session>,
     /// When the stage began; if ready, when the peer was heard last.
     pub(super) since: Instant,
+    /// Bytes that came, and how many there were at the last tick.
+    pub(super) heard: (Arc<AtomicU64>, u64),
     pub(super) stage: Stage,
 }
 
@@ -46,6 +50,15 @@ pub(super) enum Stage {
 }
 
 impl Connection {
+    /// A long message on a slow line is a sign of life long before it has come whole.
+    pub(super) fn tick(&mut self, now: Instant) {
+        let (heard, before) = &mut self.heard;
+        let heard = heard.load(Ordering::Relaxed);
+        if std::mem::replace(before, heard) != heard && matches!(self.stage, Stage::Ready(_)) {
+            self.since = now;
+        }
+    }
+
     /// Whether the stage, or the peer's silence, has lasted too long.
     pub(super) fn is_overdue(&self, now: Instant, options: &NodeOptions) -> bool {
         now.duration_since(self.since) >= self.limit(options)

@@ -3,7 +3,7 @@
 //! that all peers are lost, and fails.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hurtig_transport::{Listener, Name, Stream};
@@ -212,8 +212,11 @@ impl State {
         let label = format!("{name} at {address}");
         let stage = Stage::Opening { dialler: done, early: Vec::new() };
         let since = Instant::now();
-        let id = self.connections.add(Connection { name, address, tokens, session: None, since, stage });
-        let stream = Box::new(Labelled { stream, label: format!("{id} {label}") });
+        let heard = Arc::new(AtomicU64::new(0));
+        let connection =
+            Connection { name, address, tokens, session: None, since, heard: (heard.clone(), 0), stage };
+        let id = self.connections.add(connection);
+        let stream = Box::new(Labelled { stream, label: format!("{id} {label}"), heard });
         self.server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server })?;
         self.myself.send_after(self.options.handshake_timeout, || ControlMessage::Tick);
         Ok(())
@@ -354,6 +357,7 @@ impl State {
         let mut overdue = Vec::new();
         for (id, connection) in self.connections.iter_mut() {
             connection.since = (connection.since + pause).min(now);
+            connection.tick(now);
             if connection.is_overdue(now, &self.options) {
                 overdue.push(id);
             } else if let Stage::Ready(peer) = &connection.stage {

@@ -1,13 +1,13 @@
 //! A job at the JobManager: its master, its slots, what is known of it. Decides nothing by itself.
 
-use super::{DaemonMessage, slots_of};
+use super::DaemonMessage;
 use crate::daemon::memory::RememberedJob;
 use crate::master::JobMasterMessage;
 use crate::node::Peer;
 use crate::process::child::ChildMessage;
 use crate::protocol::{Assignment, Changed, MasterSpec, RoleSpec, ToMaster, WorkerSpec};
 use crate::report::JobStatus;
-use crate::resource::NoSlots;
+use crate::resource::SlotGrant;
 use crate::status::JobState;
 use crate::stub;
 use crate::worker::links::WorkerId;
@@ -47,8 +47,6 @@ pub(super) struct Job {
     requested: Option<Attempt>,
     /// Slots that were granted.
     workers: Vec<(WorkerId, usize)>,
-    /// Workers that ended before it was known here that they were granted.
-    ended_early: Vec<(WorkerId, String)>,
     /// Whether a worker list of a life before this JobManager is still being gathered.
     is_taken_up: bool,
     fruitless: u32,
@@ -98,8 +96,8 @@ impl Job {
     ) -> Result<Self, String> {
         let (id, to) = (remembered.id, daemon.clone());
         let stub = stub::spawn(daemon.get_cell(), move |message| {
-            if let Some((attempt, result)) = slots_of(message) {
-                let _ = to.cast(DaemonMessage::Slots(id, attempt, result));
+            if let Some(message) = to_wire(message) {
+                let _ = to.cast(DaemonMessage::ToMaster(id, message));
             }
         });
         let (changed, _) = watch::channel(Changed { version: 1, status: remembered.status.clone() });
@@ -115,7 +113,6 @@ impl Job {
             stub: stub.await.map_err(|error| error.to_string())?,
             requested: None,
             workers: Vec::new(),
-            ended_early: Vec::new(),
             is_taken_up: false,
             fruitless: 0,
         })
@@ -240,47 +237,32 @@ impl Job {
         }
     }
 
-    /// Whether an attempt's request for slots is to be passed on: not if they were granted and the master has not heard
-    /// of it, which it does now.
-    pub(super) fn wants_slots(&mut self, attempt: Attempt) -> bool {
-        if self.requested == Some(attempt) && !self.workers.is_empty() {
-            self.tell_master(&ToMaster::Slots(attempt, Ok(self.workers.clone())));
-            return false;
-        }
+    /// The master asks for slots; those of attempts before are given back.
+    pub(super) fn on_request(&mut self, attempt: Attempt) {
         if self.requested != Some(attempt) {
             self.on_released();
             self.requested = Some(attempt);
         }
-        true
     }
 
-    pub(super) fn on_slots(&mut self, attempt: Attempt, result: Result<Vec<(WorkerId, usize)>, NoSlots>) {
-        // Of an attempt that is over: its workers end when the ResourceManager hears so.
-        if self.requested != Some(attempt) {
-            return;
+    /// Passes on what the ResourceManager tells the master.
+    pub(super) fn on_told(&mut self, message: &ToMaster) {
+        if let ToMaster::Slots(attempt, result) = message {
+            // Of an attempt that is over: its workers end when the ResourceManager hears so.
+            if self.requested != Some(*attempt) {
+                return;
+            }
+            if let Ok(workers) = result {
+                self.workers.clone_from(workers);
+            }
         }
-        if let Ok(workers) = &result {
-            self.workers = workers.clone();
-        }
-        self.tell_master(&ToMaster::Slots(attempt, result));
-        for (worker, reason) in std::mem::take(&mut self.ended_early) {
-            self.on_worker_ended(worker, reason);
-        }
+        self.tell_master(message);
     }
 
     pub(super) fn on_released(&mut self) {
         self.workers.clear();
-        self.ended_early.clear();
         self.requested = None;
         self.is_taken_up = false;
-    }
-
-    pub(super) fn on_worker_ended(&mut self, worker: WorkerId, reason: String) {
-        if self.workers.iter().any(|(known, _)| *known == worker) {
-            self.tell_master(&ToMaster::WorkerEnded(worker, reason));
-        } else if self.requested.is_some() && self.workers.is_empty() {
-            self.ended_early.push((worker, reason));
-        }
     }
 
     /// Whether a worker that a TaskManager tells of on a new connection is one of the job's.
@@ -346,5 +328,18 @@ impl Job {
         self.set_status(status);
         self.say_goodbye();
         self.kill_master();
+    }
+}
+
+/// What the ResourceManager tells what stands for a job's master, as it travels.
+fn to_wire(message: JobMasterMessage) -> Option<ToMaster> {
+    match message {
+        JobMasterMessage::Slots { attempt, result } => {
+            let worker = |grant: SlotGrant| (grant.worker, grant.slots);
+            Some(ToMaster::Slots(attempt, result.map(|grants| grants.into_iter().map(worker).collect())))
+        }
+        JobMasterMessage::WorkerLost { worker, reason } => Some(ToMaster::WorkerEnded(worker, reason)),
+        JobMasterMessage::TaskManagerLost { worker } => Some(ToMaster::TaskManagerLost(worker)),
+        _ => None,
     }
 }
