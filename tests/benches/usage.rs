@@ -28,9 +28,18 @@ fn ticks<const N: usize>(fields: [usize; N]) -> anyhow::Result<f64> {
 
 /// Largest resident set so far, in MB of 1,000,000 bytes.
 pub(crate) fn max_rss_mb() -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line =
-        status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM in /proc/self/status")?;
-    let kib: u64 = line.split_whitespace().nth(1).context("unexpected VmHWM")?.parse()?;
-    Ok(kib * 1024 / 1_000_000)
+    Ok(status_kib("self", "VmHWM:")? * 1024 / 1_000_000)
+}
+
+/// Resident set of a process, in MB of 1,000,000 bytes.
+pub(crate) fn rss_mb(process: u32) -> anyhow::Result<f64> {
+    Ok(status_kib(&process.to_string(), "VmRSS:")? as f64 * 1024.0 / 1e6)
+}
+
+fn status_kib(process: &str, field: &str) -> anyhow::Result<u64> {
+    let path = format!("/proc/{process}/status");
+    let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+    let line = status.lines().find(|line| line.starts_with(field));
+    let line = line.with_context(|| format!("no {field} in {path}"))?;
+    Ok(line.split_whitespace().nth(1).with_context(|| format!("unexpected {field}"))?.parse()?)
 }

@@ -43,6 +43,12 @@ impl ArgsError {
             }
         }
     }
+
+    /// What is wrong, for somebody else to report.
+    pub(crate) fn sentence(&self) -> String {
+        let text = hurtig_dataflow::error::describe(self);
+        text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned()
+    }
 }
 
 /// A hurtig program: builds one job and runs it.
@@ -165,6 +171,14 @@ mod tests {
         assert_eq!(config, Config::default());
         assert!(args.is_empty());
         assert!(!ui.quiet);
+    }
+
+    #[test]
+    fn whoever_reports_a_wrong_flag_says_once_that_it_is_an_error() {
+        let sentence = parse_line("--nonsense").unwrap_err().sentence();
+        assert!(sentence.starts_with("unexpected argument '--nonsense'"), "{sentence}");
+        let sentence = parse_line("-D parallelism.defualt=2").unwrap_err().sentence();
+        assert!(sentence.contains("parallelism.default"), "{sentence}");
     }
 
     #[test]

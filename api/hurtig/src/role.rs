@@ -67,7 +67,7 @@ fn build_graph(
     let call = &assignment.call;
     let sources = call.defines.iter().fold(Config::builder(), |builder, define| builder.flag(define));
     let args = std::iter::once(call.file_name.as_str()).chain(call.args.iter().map(String::as_str));
-    let parsed = parse_onto(sources, args.map(OsString::from)).map_err(|error| error.to_string())?;
+    let parsed = parse_onto(sources, args.map(OsString::from)).map_err(|error| error.sentence())?;
     let (config, own, _) = parsed;
     let env = Environment::new();
     build(&env, &own).map_err(|error| describe(&*error))?;

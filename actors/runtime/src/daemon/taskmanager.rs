@@ -9,10 +9,11 @@ use crate::node::{Node, NodeEvent, Peer, decode};
 use crate::process::child::{ChildMessage, ChildProcess, start_error};
 use crate::process::worker::node_options;
 use crate::protocol::{
-    Answer, Assignment, FromTaskManager, ProgramHash, ProgramPart, RoleSpec, ToTaskManager,
+    Answer, Assignment, CHUNK_BYTES, FromTaskManager, ProgramHash, ProgramPart, RoleSpec, ToTaskManager,
 };
 use crate::tasks::{Tasks, blocking};
 use crate::worker::links::WorkerId;
+use futures::{StreamExt, stream};
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::ids::JobId;
 use hurtig_transport::{Peer as Whom, Role, Tls};
@@ -27,6 +28,9 @@ const REDIAL_DELAY: Duration = Duration::from_millis(500);
 
 /// How long part of a program may take to come.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Parts of a program on their way at once.
+const FETCHED_AT_ONCE: usize = 8;
 
 /// What a TaskManager's process is told.
 pub enum DaemonMessage {
@@ -266,22 +270,22 @@ impl State {
     }
 }
 
-/// Gets a program from the JobManager.
+/// Gets a program from the JobManager, several parts at a time: the way there may be long.
 async fn fetch(peer: &Peer, programs: &dyn Programs, program: &ProgramHash) -> Result<(), String> {
-    let (mut upload, mut offset) = (None, 0);
-    loop {
+    let part = |offset: u64| {
         let question = FromTaskManager::Fetch(program.clone(), offset);
         let part = peer.ask::<_, Answer<ProgramPart>>(&question, FETCH_TIMEOUT);
-        let part = part.await.map_err(|error| format!("its program did not come: {error}"))??;
-        let upload = match &mut upload {
-            Some(upload) => upload,
-            None => upload.insert(blocking(|| programs.begin(program, part.size_bytes))?),
-        };
-        if part.bytes.is_empty() {
-            break;
-        }
-        offset += part.bytes.len() as u64;
-        blocking(|| upload.write(&part.bytes))?;
+        async move { part.await.map_err(|error| format!("its program did not come: {error}"))? }
+    };
+    let first = part(0).await?;
+    let size_bytes = first.size_bytes;
+    let mut upload = blocking(|| programs.begin(program, size_bytes))?;
+    blocking(|| upload.write(&first.bytes))?;
+    let rest = (CHUNK_BYTES as u64..size_bytes).step_by(CHUNK_BYTES);
+    let mut parts = stream::iter(rest.map(part)).buffered(FETCHED_AT_ONCE);
+    while let Some(part) = parts.next().await {
+        let bytes = part?.bytes;
+        blocking(|| upload.write(&bytes))?;
     }
-    upload.map_or(Ok(()), |upload| blocking(|| upload.finish()))
+    blocking(|| upload.finish())
 }
