@@ -13,7 +13,7 @@ pub(crate) enum Verb {
         /// Folder for `ca.pem` and `ca.key`
         folder: PathBuf,
         /// Days that it is valid
-        #[arg(long, value_name = "DAYS", default_value_t = 3_650)]
+        #[arg(long, value_name = "DAYS", default_value_t = 3_650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
         days: u32,
     },
     /// Make a key and a certificate for a process; made again in the same folder they replace the old, and a process
@@ -29,7 +29,7 @@ pub(crate) enum Verb {
         #[arg(long)]
         id: String,
         /// Days that it is valid
-        #[arg(long, value_name = "DAYS", default_value_t = 365)]
+        #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
         days: u32,
         /// Folder for `ca.pem`, `node.pem` and `node.key`: the process's 'cluster.certificates'
         folder: PathBuf,

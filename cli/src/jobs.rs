@@ -15,7 +15,7 @@ use hurtig_metadata::ProgramHash;
 use hurtig_transport::Role;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::daemons::Common;
+use crate::daemons::{Common, asked_to_end};
 use crate::failure::Failure;
 use crate::place;
 use crate::table::{Column, Table};
@@ -54,6 +54,7 @@ fn with_client<T>(
     config: &Config,
     work: impl AsyncFnOnce(&ClusterClient) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
+    place::check_address("cluster.jobmanager", &config.cluster.jobmanager)?;
     let tls = place::tls(config, Role::Client)?;
     hurtig::runtime()?.block_on(async {
         let client = ClusterClient::connect(config, &tls).await?;
@@ -115,9 +116,9 @@ pub(crate) fn submit(
     })
 }
 
-/// Follows a job to its end; Ctrl-C ends the job, a second one only this command.
+/// Follows a job to its end; Ctrl-C or SIGTERM ends the job, a second one only this command.
 async fn follow(client: &ClusterClient, job: JobId, quiet: bool) -> anyhow::Result<ExitCode> {
-    let line = ProgressLine::new(quiet);
+    let line = ProgressLine::new(quiet).told_in_lines(quiet);
     let end = client.follow(job, |now| match now {
         Ok(status) => line.show(status),
         Err(lost) => line.show_unknown(&format!("{}: waiting for it", describe(lost))),
@@ -127,7 +128,8 @@ async fn follow(client: &ClusterClient, job: JobId, quiet: bool) -> anyhow::Resu
     let ended = loop {
         tokio::select! {
             ended = &mut end => break ended?,
-            _ = tokio::signal::ctrl_c() => {
+            asked_to_end = asked_to_end() => {
+                asked_to_end?;
                 if asked {
                     return Ok(ExitCode::from(130));
                 }

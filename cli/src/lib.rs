@@ -3,6 +3,7 @@
 //! Each verb is a module with its arguments and one `run` function, and an arm of [`main_with_args`].
 
 mod certs;
+mod cluster;
 mod config;
 mod daemons;
 mod demo;
@@ -49,7 +50,7 @@ enum Verb {
     Stop(jobs::SavepointArgs),
     /// Take a savepoint of a job, which goes on
     Savepoint(jobs::SavepointArgs),
-    Cluster(daemons::ClusterArgs),
+    Cluster(cluster::Args),
     #[command(name = "jobmanager")]
     JobManager(daemons::JobManagerArgs),
     #[command(name = "taskmanager")]
@@ -87,7 +88,7 @@ pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Cancel(args) => jobs::cancel(&args),
         Verb::Stop(args) => jobs::savepoint(&args, true),
         Verb::Savepoint(args) => jobs::savepoint(&args, false),
-        Verb::Cluster(args) => daemons::cluster(args),
+        Verb::Cluster(args) => cluster::run(args),
         Verb::JobManager(args) => daemons::job_manager(args),
         Verb::TaskManager(args) => daemons::task_manager(args),
         Verb::Certs(verb) => certs::run(verb),

@@ -6,6 +6,8 @@ use anyhow::Context;
 use hurtig::Config;
 use hurtig_transport::{Role, Tls};
 
+use crate::failure::Failure;
+
 /// The folder of this machine's daemons.
 pub(crate) fn folder(config: &Config) -> anyhow::Result<PathBuf> {
     if let Some(dir) = &config.cluster.dir {
@@ -40,4 +42,15 @@ pub(crate) fn tls(config: &Config, role: Role) -> anyhow::Result<Tls> {
         tls.name().role(),
     );
     Ok(tls)
+}
+
+/// Whether an address is one at all.
+pub(crate) fn check_address(key: &str, address: &str) -> anyhow::Result<()> {
+    let is_address =
+        address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if is_address {
+        return Ok(());
+    }
+    let message = format!("'{address}' in '{key}' is no address: expected HOST:PORT, such as 127.0.0.1:6123");
+    Err(Failure { code: 2, message }.into())
 }

@@ -1,9 +1,14 @@
-//! What a cluster of real processes costs: the memory of idle daemons, the time from `hurtig run` to the first output of
-//! a small job, an exchange between two workers. This program is all of the processes: under the name `hurtig` it is
-//! the command, and started by a cluster it is the job.
+//! What a cluster of real processes costs: `scripts/bench submit | idle | exchange-remote`. A program of its own, since
+//! it is all of the processes: under the name `hurtig` it is the command, and started by a cluster it is the job.
 
-use crate::{Outcome, round, usage};
-use anyhow::{Context, ensure};
+#![allow(missing_docs, reason = "a program, not an interface")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures time from outside")]
+
+#[allow(dead_code, reason = "shared with the other benchmarks")]
+mod usage;
+
+use anyhow::{Context, bail, ensure};
+use clap::Parser;
 use hurtig::prelude::*;
 use hurtig_tests::cluster::{Cluster, Options};
 use hurtig_tests::folders::published_files;
@@ -19,13 +24,41 @@ const COMMAND: &str = "hurtig";
 /// The submissions of a program that the cluster has already.
 const SUBMISSIONS: usize = 20;
 
-/// Runs this process if it is one of a cluster.
-pub(crate) fn run_as_other() -> Option<ExitCode> {
-    let name = std::env::args_os().next().map(PathBuf::from)?;
+type Figures = serde_json::Map<String, serde_json::Value>;
+
+#[derive(Parser, Debug)]
+#[command(about = "Measures a cluster and prints one JSON object")]
+struct Args {
+    /// submit, idle or exchange-remote
+    name: String,
+    /// Records to exchange
+    #[arg(long, default_value_t = 100_000_000)]
+    records: u64,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
     if std::env::var_os(ASSIGNED).is_some() {
-        return Some(hurtig::run("bench", |env, args| build(env, args)));
+        return Ok(hurtig::run("bench", build));
     }
-    (name.file_name()? == COMMAND).then(|| hurtig_cli::main_with_args(std::env::args_os()))
+    let name = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    if name.file_name().is_some_and(|name| name == COMMAND) {
+        return Ok(hurtig_cli::main_with_args(std::env::args_os()));
+    }
+    let args = Args::parse();
+    let mut figures = match args.name.as_str() {
+        "submit" => submit()?,
+        "idle" => idle()?,
+        "exchange-remote" => exchange(args.records)?,
+        other => bail!("no benchmark '{other}' of a cluster: submit, idle, exchange-remote"),
+    };
+    figures.insert("name".into(), args.name.into());
+    println!("{}", serde_json::Value::from(figures));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn round(value: f64, places: i32) -> f64 {
+    let scale = 10f64.powi(places);
+    (value * scale).round() / scale
 }
 
 fn build(env: &Environment, args: &[String]) -> Result<(), BoxError> {
@@ -87,7 +120,7 @@ fn submit_once(started: &Started, out: &Path) -> anyhow::Result<(f64, f64)> {
 }
 
 /// How long a small job takes from the command to its output.
-pub(crate) fn submit() -> anyhow::Result<Outcome> {
+fn submit() -> anyhow::Result<Figures> {
     let started = start(1, 2)?;
     // So that the TaskManager is there.
     let (with_upload, _) = submit_once(&started, &started.folder.path().join("first"))?;
@@ -101,21 +134,21 @@ pub(crate) fn submit() -> anyhow::Result<Outcome> {
         (round(all[all.len() / 2], 1), round(all[all.len() - 1], 1))
     };
     let (output, end) = (middle(|times| times.0), middle(|times| times.1));
-    let mut extra = serde_json::Map::new();
+    let mut extra = Figures::new();
     extra.insert("with_upload_ms".into(), round(with_upload, 1).into());
     extra.insert("output_p50_ms".into(), output.0.into());
     extra.insert("output_max_ms".into(), output.1.into());
     extra.insert("end_p50_ms".into(), end.0.into());
     extra.insert("end_max_ms".into(), end.1.into());
-    Ok(Outcome { records: SUBMISSIONS as u64, extra })
+    Ok(extra)
 }
 
 /// Resident memory of daemons that have nothing to do.
-pub(crate) fn idle() -> anyhow::Result<Outcome> {
+fn idle() -> anyhow::Result<Figures> {
     let started = start(1, 2)?;
     // Long enough for heartbeats to have gone back and forth.
     std::thread::sleep(Duration::from_secs(5));
-    let mut extra = serde_json::Map::new();
+    let mut extra = Figures::new();
     let daemons = [
         ("jobmanager_mb", started.cluster.job_manager.id()),
         ("taskmanager_mb", started.cluster.task_managers[0].id()),
@@ -123,11 +156,11 @@ pub(crate) fn idle() -> anyhow::Result<Outcome> {
     for (name, process) in daemons {
         extra.insert(name.into(), round(usage::rss_mb(process)?, 1).into());
     }
-    Ok(Outcome { records: 1, extra })
+    Ok(extra)
 }
 
 /// Numbers over a hash exchange between two workers, each a process on a TaskManager of its own.
-pub(crate) fn exchange(records: u64) -> anyhow::Result<Outcome> {
+fn exchange(records: u64) -> anyhow::Result<Figures> {
     let before = usage::cpu_seconds_with_children()?;
     let started = start(2, 1)?;
     let began = Instant::now();
@@ -137,9 +170,10 @@ pub(crate) fn exchange(records: u64) -> anyhow::Result<Outcome> {
     // What they have used counts once they have ended.
     drop(started);
     let cpu = usage::cpu_seconds_with_children()? - before;
-    let mut extra = serde_json::Map::new();
-    extra.insert("job_wall_s".into(), round(wall, 3).into());
-    extra.insert("all_processes_cpu_s".into(), round(cpu, 3).into());
-    extra.insert("all_processes_ns_per_record".into(), round(cpu * 1e9 / records as f64, 1).into());
-    Ok(Outcome { records, extra })
+    let mut extra = Figures::new();
+    extra.insert("wall_s".into(), round(wall, 3).into());
+    extra.insert("cpu_s".into(), round(cpu, 3).into());
+    extra.insert("ns_cpu_per_record".into(), round(cpu * 1e9 / records as f64, 1).into());
+    extra.insert("records".into(), records.into());
+    Ok(extra)
 }

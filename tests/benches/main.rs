@@ -8,15 +8,11 @@
 //! | `chain` | source, five maps, discard | a number |
 //! | `exchange` | source, hash, discard, at parallelism 2 | a number |
 //! | `link` | 64 KiB frames between two processes: over TLS, plain TCP, a bare socket | a frame |
-//! | `exchange-remote` | `exchange`, between two workers that are processes of a cluster | a number |
-//! | `submit` | a small job on a cluster, from `hurtig run` to its first output | a submission |
-//! | `idle` | resident memory of a JobManager and a TaskManager without a job | |
 //! | `latency` | the Yahoo job at 100,000 records a second with a checkpoint each second | an event |
 
 #![allow(missing_docs, reason = "a program, not an interface")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time from outside")]
 
-mod cluster;
 mod latency;
 mod link;
 mod text;
@@ -28,13 +24,12 @@ use clap::Parser;
 use hurtig::dataflow::chain::OperatorCounts;
 use hurtig::prelude::*;
 use hurtig::{Cluster, JobStatus, configured};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 #[derive(Parser, Debug)]
 #[command(about = "Measures a job and prints one JSON object")]
 struct Args {
-    /// wordcount, window, ysb, chain, exchange, exchange-remote, link, submit, idle or latency
+    /// wordcount, window, ysb, chain, exchange, link or latency
     name: String,
     /// Records to process; for wordcount, bytes of text
     #[arg(long)]
@@ -53,14 +48,7 @@ struct Outcome {
     extra: serde_json::Map<String, serde_json::Value>,
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    match cluster::run_as_other() {
-        Some(ended) => Ok(ended),
-        None => measure().map(|()| ExitCode::SUCCESS),
-    }
-}
-
-fn measure() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     if args.name == link::RECEIVER {
         return link::receive();
@@ -80,9 +68,6 @@ fn measure() -> anyhow::Result<()> {
         "ysb" => ysb::run(&config, args.records.unwrap_or(10_000_000))?,
         "chain" => chain(&config, args.records.unwrap_or(200_000_000))?,
         "exchange" => exchange(&config, args.records.unwrap_or(100_000_000))?,
-        "exchange-remote" => cluster::exchange(args.records.unwrap_or(100_000_000))?,
-        "submit" => cluster::submit()?,
-        "idle" => cluster::idle()?,
         "link" => link::run(args.records.unwrap_or(50_000))?,
         "latency" => latency::run(config, args.records.unwrap_or(4_000_000))?,
         other => bail!("no benchmark '{other}': `--help` names them"),

@@ -32,6 +32,7 @@ pub(crate) fn max_rss_mb() -> anyhow::Result<u64> {
 }
 
 /// Resident set of a process, in MB of 1,000,000 bytes.
+#[allow(dead_code, reason = "shared with the benchmarks of a cluster")]
 pub(crate) fn rss_mb(process: u32) -> anyhow::Result<f64> {
     Ok(status_kib(&process.to_string(), "VmRSS:")? as f64 * 1024.0 / 1e6)
 }

@@ -148,7 +148,7 @@ fn a_job_survives_the_death_of_each_process() {
     let job = counts.submit(&cluster, 4, &[]);
     counts.goes_on();
 
-    let worker = cluster.workers(0).first().cloned().expect("a worker on the first TaskManager");
+    let worker = cluster.all_workers().first().cloned().expect("a worker");
     kill(worker.id);
     wait_until("a restart", SOON, || cluster.job(&job).is_some_and(|job| job.restarts > 0));
     counts.goes_on();

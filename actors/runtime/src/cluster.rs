@@ -169,6 +169,9 @@ impl Cluster {
             Some(dir) => CheckpointStore::open(&dir.display().to_string())?,
             None => self.memory.clone(),
         };
+        if config.checkpoint.interval.is_some() {
+            store.probe().await?;
+        }
         let submission = Submission { graph, config: config.clone(), store, faults };
         self.ask(|reply| JobManagerMessage::Submit { submission: Box::new(submission), reply }).await
     }

@@ -15,6 +15,29 @@ use hurtig_dataflow::source::AnyAssignment;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// Tells builds of hurtig apart whose processes would not understand each other: a hash of the text of what they tell
+/// each other.
+pub const FINGERPRINT: u64 = fingerprint(&[
+    include_bytes!("protocol.rs"),
+    include_bytes!("report.rs"),
+    include_bytes!("failure.rs"),
+    include_bytes!("worker/links.rs"),
+]);
+
+/// FNV-1a over all texts.
+const fn fingerprint(texts: &[&[u8]]) -> u64 {
+    let (mut hash, mut text) = (0xcbf2_9ce4_8422_2325_u64, 0);
+    while text < texts.len() {
+        let mut at = 0;
+        while at < texts[text].len() {
+            hash = (hash ^ texts[text][at] as u64).wrapping_mul(0x0100_0000_01b3);
+            at += 1;
+        }
+        text += 1;
+    }
+    hash
+}
+
 /// Bytes of a program in one message.
 pub const CHUNK_BYTES: usize = 1 << 20;
 

@@ -229,6 +229,7 @@ impl Error {
         }
         let cause = innermost(&error);
         match error {
+            E::NotFound { .. } if action == "write" => cannot_be_made(path),
             E::NotFound { .. } => Error::NotFound { path, remedy: "use an older checkpoint".into() },
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
                 Error::Denied { action, path, source: cause.into() }
@@ -245,6 +246,7 @@ impl Error {
         use io::ErrorKind as K;
         let source: BoxError = error.to_string().into();
         match error.kind() {
+            K::NotFound if action == "write" => cannot_be_made(path),
             K::NotFound => Error::NotFound { path, remedy: "use an older checkpoint".into() },
             K::PermissionDenied | K::ReadOnlyFilesystem => Error::Denied { action, path, source },
             K::StorageFull | K::QuotaExceeded | K::FileTooLarge => Error::Full { action, path, source },
@@ -280,6 +282,11 @@ fn innermost(error: &dyn StdError) -> String {
     text
 }
 
+fn cannot_be_made(path: String) -> Error {
+    let reason = "its folder cannot be made there: name another place".into();
+    Error::InvalidLocation { location: path, reason }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,7 +309,7 @@ mod tests {
         check(io::ErrorKind::PermissionDenied, ErrorKind::Config, "no permission to write");
         check(io::ErrorKind::StorageFull, ErrorKind::Retry, "no space left to write");
         check(io::ErrorKind::TimedOut, ErrorKind::Retry, "cannot write");
-        check(io::ErrorKind::NotFound, ErrorKind::NotFound, "use an older checkpoint");
+        check(io::ErrorKind::NotFound, ErrorKind::Config, "cannot be made");
         check(io::ErrorKind::NotADirectory, ErrorKind::Config, "not a directory");
     }
 }

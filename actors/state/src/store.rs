@@ -80,6 +80,16 @@ impl CheckpointStore {
         CheckpointStore { root: Directory { store, root, url: location.to_string(), is_local: false } }
     }
 
+    /// Finds out whether checkpoints can be stored here, by storing something and deleting it.
+    ///
+    /// # Errors
+    /// They cannot, and why.
+    pub async fn probe(&self) -> Result<(), Error> {
+        let name = format!("probe-{}", std::process::id());
+        self.root.put(&name, vec![Bytes::from_static(b"hurtig")], PutMode::Overwrite).await?;
+        self.root.remove_file(&name).await
+    }
+
     /// The location in its absolute spelling.
     pub fn location(&self) -> &str {
         &self.root.url

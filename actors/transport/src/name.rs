@@ -63,10 +63,10 @@ impl FromStr for Role {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        Role::ALL
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or_else(|| Error::Name { name: text.to_owned(), reason: "is no role" })
+        Role::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| Error::Name {
+            name: text.to_owned(),
+            reason: "is no role: jobmanager, taskmanager or client",
+        })
     }
 }
 

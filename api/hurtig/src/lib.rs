@@ -362,7 +362,7 @@ pub use hurtig_runtime::actors;
 pub use hurtig_runtime::fault;
 pub use hurtig_runtime::{Cluster, Config, JobClient, JobError, JobState, JobStatus, RunError, config};
 #[doc(hidden)]
-pub use hurtig_runtime::{daemon, protocol};
+pub use hurtig_runtime::{daemon, process, protocol};
 pub use program::{configured, execute, run, run_and_then, run_with_args, runtime, start_logging};
 pub use progress::ProgressLine;
 /// The actor library that jobs are made of, for programs that talk to them as actors.

@@ -2,6 +2,7 @@
 
 use hurtig_runtime::{JobClient, JobStatus};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use std::cell::RefCell;
 use std::time::Duration;
 
 const WITH_SIZE: &str = "{msg} [{bar:30}] {percent:>3} %  {bytes} of {total_bytes}  {elapsed} (still {eta})";
@@ -10,6 +11,8 @@ const WITHOUT_SIZE: &str = "{spinner} {msg}  {elapsed}";
 /// A line on standard error that says how a job is doing; nothing where that is no terminal.
 pub struct ProgressLine {
     bar: ProgressBar,
+    /// What was printed last, where there is no terminal.
+    printed: Option<RefCell<String>>,
     with_size: ProgressStyle,
     without_size: ProgressStyle,
 }
@@ -23,7 +26,14 @@ impl ProgressLine {
                 .progress_chars("=> ")
         };
         let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
-        ProgressLine { bar, with_size: style(WITH_SIZE), without_size: style(WITHOUT_SIZE) }
+        ProgressLine { bar, printed: None, with_size: style(WITH_SIZE), without_size: style(WITHOUT_SIZE) }
+    }
+
+    /// Lets it say when the job's state changes also where there is no terminal: for jobs that run elsewhere, of which
+    /// nothing else is seen. `quiet` as before.
+    pub fn told_in_lines(mut self, quiet: bool) -> Self {
+        self.printed = (!quiet && self.bar.is_hidden()).then(RefCell::default);
+        self
     }
 
     /// Says how the job is doing.
@@ -38,6 +48,14 @@ impl ProgressLine {
         }
         self.bar.set_message(headline(status));
         self.bar.tick();
+        // How it has ended is told by whoever waits for it.
+        if status.state.is_terminal() {
+            return;
+        }
+        self.print(match status.restarts {
+            0 => format!("{}: {}", status.name, status.state),
+            restarts => format!("{}: {}, restarted {restarts} times", status.name, status.state),
+        });
     }
 
     /// Says why it is not known how the job is doing.
@@ -45,6 +63,16 @@ impl ProgressLine {
         self.bar.set_style(self.without_size.clone());
         self.bar.set_message(reason.to_owned());
         self.bar.tick();
+        self.print(reason.to_owned());
+    }
+
+    fn print(&self, line: String) {
+        if let Some(printed) = &self.printed
+            && *printed.borrow() != line
+        {
+            eprintln!("{line}");
+            printed.replace(line);
+        }
     }
 
     /// Takes the line away.

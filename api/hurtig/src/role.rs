@@ -5,6 +5,7 @@ use crate::program::{configured, runtime};
 use hurtig_dataflow::BoxError;
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::graph::JobGraph;
+use hurtig_dataflow::ids::JobId;
 use hurtig_datastream::Environment;
 use hurtig_runtime::Config;
 use hurtig_runtime::cluster::job_graph;
@@ -23,7 +24,10 @@ pub(crate) fn take(
     let built = build_graph(&assignment, name, build);
     let result = match (&assignment.role, built) {
         (RoleSpec::Plan(path), built) => {
-            let plan: Plan = built.map(|(graph, _)| GraphSummary::new(&graph));
+            let usable = |(graph, config): (JobGraph, Config)| {
+                on_runtime(can_store_checkpoints(assignment.job, &config)).map(|()| GraphSummary::new(&graph))
+            };
+            let plan: Plan = built.and_then(usable);
             write_plan(path, &plan).map_err(|error| format!("{} cannot be written: {error}", path.display()))
         }
         (_, Err(reason)) => Err(reason),
@@ -57,6 +61,14 @@ fn on_runtime(part: impl Future<Output = Result<(), String>>) -> Result<(), Stri
     // A blocking read that never returns must not hold the process.
     runtime.shutdown_background();
     result
+}
+
+/// Whoever submits the job is to hear of a place that cannot be used, not its log.
+async fn can_store_checkpoints(job: JobId, config: &Config) -> Result<(), String> {
+    if config.checkpoint.interval.is_none() {
+        return Ok(());
+    }
+    worker::store_of(config, job)?.probe().await.map_err(|error| describe(&error))
 }
 
 fn build_graph(

@@ -124,9 +124,6 @@ macro_rules! integers {
             fn describe(limits: &Limits) -> String {
                 limits.describe("integer", "")
             }
-            fn means_unset(text: &str) -> bool {
-                text == "0"
-            }
         }
     )+};
 }
@@ -352,12 +349,13 @@ mod tests {
     }
 
     #[test]
-    fn an_optional_value_is_unset_by_nothing_or_zero() {
+    fn an_optional_value_is_unset_by_nothing_and_a_duration_by_zero() {
         let mut value = Some(3usize);
-        value.assign("0", &Limits::from(1..=10u64)).unwrap();
+        assert_eq!(value.assign("0", &Limits::from(1..=10u64)), Err(Unreadable));
+        value.assign("", &Limits::from(1..=10u64)).unwrap();
         assert_eq!(value, None);
         let mut value = Some(Duration::from_secs(1));
-        value.assign("", &Limits::None).unwrap();
+        value.assign("0", &Limits::None).unwrap();
         assert_eq!(value, None);
         let mut value = Some("x".to_owned());
         value.assign("0", &Limits::None).unwrap();

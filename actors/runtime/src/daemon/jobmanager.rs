@@ -12,12 +12,13 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::memory::{JobMemory, Programs, RememberedJob, Upload};
 use crate::node::{Node, NodeError, NodeEvent, Peer, PeerId, Reply, decode};
-use crate::process::child::{self, ChildMessage, ChildProcess, start_error};
+use crate::process::child::{ChildMessage, ChildProcess, start_error};
 use crate::process::worker::{any_port, node_options};
 use crate::protocol::{
     Answer, Assignment, Call, FromMaster, FromTaskManager, Plan, RoleSpec, Submitted, ToMaster, ToTaskManager,
 };
 use crate::resource::{self, ResourceManager, ResourceManagerMessage, Standalone};
+use crate::status::JobState;
 use crate::stub;
 use crate::taskmanager::TaskManagerMessage;
 use crate::tasks::{Tasks, blocking};
@@ -32,6 +33,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a program may take to build its job.
+const PLANNING_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the JobManager's process is told.
 pub enum DaemonMessage {
@@ -45,6 +50,8 @@ pub enum DaemonMessage {
     Release(PeerId, JobId),
     /// From itself: a master has had its time to come back.
     MasterDue(JobId, u32),
+    /// From itself: a program has had its time to build its job.
+    PlanningDue(ActorId),
 }
 impl ractor::Message for DaemonMessage {}
 
@@ -108,6 +115,9 @@ struct TaskManager {
 }
 
 struct Planning {
+    child: ActorRef<ChildMessage>,
+    /// Who waits for it.
+    client: PeerId,
     job: JobId,
     call: Call,
     path: PathBuf,
@@ -215,6 +225,12 @@ impl Actor for Daemon {
                 }
             }
             DaemonMessage::MasterDue(job, masters) => state.on_master_due(job, masters).await,
+            DaemonMessage::PlanningDue(child) => {
+                if let Some(Planning { child, .. }) = state.planning.get(&child) {
+                    let seconds = PLANNING_TIMEOUT.as_secs();
+                    child.stop(Some(format!("it did not build its job within {seconds} s")));
+                }
+            }
         }
         Ok(())
     }
@@ -244,7 +260,7 @@ impl Actor for Daemon {
 
 impl State {
     /// Has a program build its graph.
-    async fn plan(&mut self, mut call: Call, reply: Option<Reply>) {
+    async fn plan(&mut self, client: PeerId, mut call: Call, reply: Option<Reply>) {
         call.defines.extend(self.cluster_defines());
         let job = JobId(self.random.random());
         let folder = self.job_folder(job);
@@ -252,7 +268,9 @@ impl State {
         let assignment = Assignment { job, call: call.clone(), role: RoleSpec::Plan(path.clone()) };
         match self.start(assignment, folder.join("planning")).await {
             Ok(child) => {
-                self.planning.insert(child.get_id(), Planning { job, call, path, reply });
+                let id = child.get_id();
+                self.planning.insert(id, Planning { child, client, job, call, path, reply });
+                drop(self.myself.send_after(PLANNING_TIMEOUT, move || DaemonMessage::PlanningDue(id)));
             }
             Err(reason) => {
                 if let Some(reply) = reply {
@@ -287,7 +305,7 @@ impl State {
     }
 
     async fn on_planned(&mut self, planning: Planning, how: &str) {
-        let Planning { job, call, path, reply } = planning;
+        let Planning { job, call, path, reply, .. } = planning;
         let plan = std::fs::read(&path).ok().and_then(|bytes| rmp_serde::from_slice::<Plan>(&bytes).ok());
         let file_name = call.file_name.clone();
         let accepted = match plan {
@@ -307,6 +325,9 @@ impl State {
     fn on_lost(&mut self, peer: &Peer, reason: &str) {
         tracing::info!("{peer} is gone: {reason}");
         self.uploads.retain(|(of, _), _| *of != peer.id());
+        for planning in self.planning.values().filter(|planning| planning.client == peer.id()) {
+            planning.child.stop(Some("nobody waits for it".into()));
+        }
         if let Some(TaskManager { stub, .. }) = self.task_managers.remove(&peer.id()) {
             let task_manager = stub.get_id();
             let _ = self.resource_manager.cast(ResourceManagerMessage::Unregister { task_manager });
@@ -514,8 +535,13 @@ impl State {
     }
 
     fn fail_job(&mut self, id: JobId, reason: &str) {
+        self.end_job(id, JobState::Failed, Some(reason));
+    }
+
+    /// Ends a job that has no master to do so.
+    fn end_job(&mut self, id: JobId, state: JobState, reason: Option<&str>) {
         if let Some(job) = self.jobs.get_mut(&id) {
-            job.fail(reason, self.clock.now());
+            job.end(state, reason, self.clock.now());
             keep(&*self.memory, job.remember());
             let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
         }
@@ -543,9 +569,11 @@ impl State {
         if job.masters() != masters || job.is_connected() || job.has_ended() {
             return;
         }
-        tracing::warn!(job = %id, "the job's master did not come back: it is replaced");
         job.kill_master();
-        child::kill_recorded(&job.folder().join("master"));
+        if let Some(reason) = job.gives_up("it did not connect") {
+            return self.fail_job(id, &reason);
+        }
+        tracing::warn!(job = %id, "the job's master did not come back: it is replaced");
         let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
         job.on_released();
         self.start_master(id).await;

@@ -386,7 +386,7 @@ impl State {
     ) {
         let (metadata, report) = match result {
             Ok(published) => *published,
-            Err(reason) => return self.fail(checkpoint, &reason),
+            Err(reason) => return self.on_failed(checkpoint, &purpose, &reason),
         };
         let now = self.args.clock.now();
         if purpose == Purpose::Periodic && self.progress.is_overtaken(checkpoint) {
@@ -496,14 +496,16 @@ impl State {
     }
 
     fn fail(&mut self, checkpoint: CheckpointId, reason: &str) {
-        let (pending, fails_job) = self.progress.fail(checkpoint, self.args.clock.now());
+        if let Some(purpose) = self.progress.fail(checkpoint) {
+            self.on_failed(checkpoint, &purpose, reason);
+        }
+    }
+
+    fn on_failed(&mut self, checkpoint: CheckpointId, purpose: &Purpose, reason: &str) {
         if let Some(reply) = self.replies.remove(&checkpoint) {
             let _ = reply.send(Err(reason.to_string()));
         }
-        let purpose = pending.map(|pending| pending.purpose);
-        // A stopping savepoint has stopped the sources, and at the end nothing comes that could be tried again.
-        let stuck = matches!(purpose, Some(Purpose::Final | Purpose::Savepoint { stop: true, .. }));
-        let fails_job = fails_job || stuck;
+        let fails_job = self.progress.on_failed(purpose, self.args.clock.now());
         if !fails_job {
             // Else it is told as the job's failure.
             tracing::warn!(checkpoint, "failed: {reason}");

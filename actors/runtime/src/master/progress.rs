@@ -191,15 +191,25 @@ impl Progress {
         ids.into_iter().filter_map(|id| self.pending.remove(&id)).collect()
     }
 
-    /// Takes a checkpoint that has failed. The second value tells whether the job must fail with it.
-    pub fn fail(&mut self, checkpoint: CheckpointId, now: Timestamp) -> (Option<Pending>, bool) {
-        let pending = self.pending.remove(&checkpoint);
-        let periodic = pending.as_ref().is_none_or(|pending| pending.purpose == Purpose::Periodic);
+    /// A checkpoint that is under way has failed. Returns what it was for, unless it has ended before: its other parts
+    /// may fail too.
+    pub fn fail(&mut self, checkpoint: CheckpointId) -> Option<Purpose> {
+        self.pending.remove(&checkpoint).map(|pending| pending.purpose)
+    }
+
+    /// Counts a failure; whether the job fails by it. A savepoint that cannot be stored is the affair of whoever wants
+    /// it, but one that the job was to stop with has stopped the sources, and at the end nothing comes that could be
+    /// tried again.
+    pub fn on_failed(&mut self, purpose: &Purpose, now: Timestamp) -> bool {
         self.last_ended = now;
-        if periodic {
-            self.failures_in_a_row += 1;
+        match purpose {
+            Purpose::Periodic => {
+                self.failures_in_a_row += 1;
+                self.failures_in_a_row > self.tolerable_failures
+            }
+            Purpose::Savepoint { stop, .. } => *stop,
+            Purpose::Final => true,
         }
-        (pending, periodic && self.failures_in_a_row > self.tolerable_failures)
     }
 
     /// Checkpoints that have taken too long.
@@ -268,7 +278,11 @@ mod tests {
         let mut progress = progress(&["checkpoint.interval=1 s", "checkpoint.tolerable-failures=1"]);
         let fail = |progress: &mut Progress| {
             let barrier = progress.begin(Purpose::Periodic, 0, BTreeSet::from([subtask(0)]), BTreeSet::new());
-            progress.fail(barrier.checkpoint, 0).1
+            {
+                let purpose = progress.fail(barrier.checkpoint).unwrap();
+                assert_eq!(progress.fail(barrier.checkpoint), None, "it fails once");
+                progress.on_failed(&purpose, 0)
+            }
         };
         assert!(!fail(&mut progress));
         progress.on_published(1, 0);

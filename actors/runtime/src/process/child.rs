@@ -4,7 +4,7 @@
 //! stays open: a worker whose pipe ends knows that its TaskManager has died, and ends too. What the program prints goes
 //! to files.
 
-use crate::protocol::Assignment;
+use crate::protocol::{Assignment, FINGERPRINT};
 use crate::tasks::Tasks;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr};
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,7 @@ impl Process {
         let mut pipe = child.stdin.take().ok_or_else(|| io::Error::other("no pipe to the program"))?;
         let bytes = rmp_serde::to_vec_named(assignment).map_err(io::Error::other)?;
         let write = async {
+            pipe.write_all(&FINGERPRINT.to_le_bytes()).await?;
             pipe.write_all(&(bytes.len() as u32).to_le_bytes()).await?;
             pipe.write_all(&bytes).await?;
             pipe.flush().await
@@ -169,6 +170,12 @@ pub fn assignment() -> io::Result<Option<Assignment>> {
 }
 
 fn read_assignment<T: for<'de> Deserialize<'de> + Serialize>(input: &mut impl Read) -> io::Result<T> {
+    let mut fingerprint = [0; 8];
+    input.read_exact(&mut fingerprint)?;
+    if fingerprint != FINGERPRINT.to_le_bytes() {
+        let reason = "this program was built with another version of hurtig than its cluster: build both with the same";
+        return Err(io::Error::other(reason));
+    }
     let mut length = [0; 4];
     input.read_exact(&mut length)?;
     let length = u32::from_le_bytes(length);

@@ -8,6 +8,7 @@ use crate::protocol::{
 };
 use crate::report::JobStatus;
 use crate::resource::ResourceManagerMessage;
+use crate::status::JobState;
 use crate::tasks::{Tasks, blocking};
 use hurtig_dataflow::ids::JobId;
 use std::io::{Read, Seek, SeekFrom};
@@ -52,17 +53,14 @@ impl State {
                 };
                 reply.send(&finished);
             }
-            ClientRequest::Submit(call) => self.plan(call, Some(reply)).await,
+            ClientRequest::Submit(call) => self.plan(from.id(), call, Some(reply)).await,
             ClientRequest::List => {
                 let jobs: Vec<&JobStatus> = self.jobs.values().map(|job| job.status()).collect();
                 reply.send(&jobs);
             }
             ClientRequest::Info(prefix) => reply.send(&self.info(&prefix)),
             ClientRequest::Follow { job, seen } => self.follow(job, seen, reply),
-            ClientRequest::Cancel(job) => {
-                let answer: Answer<()> = self.running(job).map(|job| job.tell_master(&ToMaster::Cancel));
-                reply.send(&answer);
-            }
+            ClientRequest::Cancel(job) => reply.send(&self.cancel(job)),
             ClientRequest::Savepoint { job, target, stop } => self.savepoint(job, target, stop, reply),
             ClientRequest::Overview => self.overview(reply),
         }
@@ -86,6 +84,20 @@ impl State {
             return Err(format!("the master of job {id} is being started or is away: try again"));
         }
         Ok(job)
+    }
+
+    /// A job whose master is away ends here.
+    fn cancel(&mut self, id: JobId) -> Answer<()> {
+        let job = self.jobs.get_mut(&id).ok_or_else(|| format!("there is no job {id}"))?;
+        if job.has_ended() {
+            return Err(format!("job {id} is {} already", job.status().state));
+        }
+        if job.is_connected() {
+            job.tell_master(&ToMaster::Cancel);
+        } else {
+            self.end_job(id, JobState::Cancelled, None);
+        }
+        Ok(())
     }
 
     fn follow(&self, job: JobId, seen: u64, reply: Reply) {

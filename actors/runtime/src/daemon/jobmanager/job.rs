@@ -4,7 +4,7 @@ use super::DaemonMessage;
 use crate::daemon::memory::RememberedJob;
 use crate::master::JobMasterMessage;
 use crate::node::Peer;
-use crate::process::child::ChildMessage;
+use crate::process::child::{self, ChildMessage};
 use crate::protocol::{Assignment, Changed, MasterSpec, RoleSpec, ToMaster, WorkerSpec};
 use crate::report::JobStatus;
 use crate::resource::SlotGrant;
@@ -184,6 +184,7 @@ impl Job {
         if let Some(child) = self.child.take() {
             child.stop(None);
         }
+        child::kill_recorded(&self.folder.join("master"));
     }
 
     /// What the next master is started with.
@@ -320,10 +321,10 @@ impl Job {
             .then(|| format!("the job's master ended {} times before the job ran: {how}", self.fruitless))
     }
 
-    pub(super) fn fail(&mut self, reason: &str, now: Timestamp) {
+    pub(super) fn end(&mut self, state: JobState, reason: Option<&str>, now: Timestamp) {
         let mut status = self.remembered.status.clone();
-        status.state = JobState::Failed;
-        status.failure = Some(reason.to_string());
+        status.state = state;
+        status.failure = reason.map(str::to_owned).or(status.failure);
         status.ended_at = Some(now);
         self.set_status(status);
         self.say_goodbye();
