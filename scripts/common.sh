@@ -31,7 +31,16 @@ need_rust() {
         PATH="${HOME:-/root}/.cargo/bin:$PATH"
         export PATH
     fi
-    has cargo || die "'cargo' is missing: install Rust with rustup, then run this again"
+    if ! has cargo; then
+        need curl curl
+        say "installing Rust with rustup"
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs -o "${TMPDIR:-/tmp}/rustup-init.$$" &&
+            sh "${TMPDIR:-/tmp}/rustup-init.$$" -y --profile minimal --no-modify-path >&2 || true
+        rm -f "${TMPDIR:-/tmp}/rustup-init.$$"
+        PATH="${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:$PATH"
+        export PATH
+    fi
+    has cargo || die "'cargo' is missing: install Rust (https://rustup.rs), then run this again"
     # the bundled SQLite and the compression libraries are C
     need cc build-essential
 }

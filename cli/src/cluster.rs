@@ -19,6 +19,9 @@ use crate::place;
 /// A daemon that ends sooner cannot run; one that ends later has died.
 const STARTED: Duration = Duration::from_secs(5);
 
+/// How long a daemon may take to end besides what it waits for.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Before one that has died is started again.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
@@ -75,45 +78,58 @@ fn task_manager_certificates(folder: &Path, number: u16) -> PathBuf {
 struct Daemon {
     name: String,
     command: Command,
+    running: Running,
+}
+
+/// One start of it.
+struct Running {
     child: Child,
     /// Its end tells the process that this one is gone. Waiting for a child closes the pipe it still has.
-    pipe: Option<ChildStdin>,
+    _pipe: Option<ChildStdin>,
     since: Instant,
+}
+
+impl Running {
+    fn start(name: &str, command: &mut Command) -> anyhow::Result<Self> {
+        let mut child = command.spawn().with_context(|| format!("the {name} cannot be started"))?;
+        Ok(Running { _pipe: child.stdin.take(), child, since: Instant::now() })
+    }
 }
 
 impl Daemon {
     fn start(name: String, mut command: Command) -> anyhow::Result<Self> {
-        let mut child = command.spawn().with_context(|| format!("the {name} cannot be started"))?;
-        let pipe = child.stdin.take();
-        Ok(Daemon { name, command, child, pipe, since: Instant::now() })
+        let running = Running::start(&name, &mut command)?;
+        Ok(Daemon { name, command, running })
     }
 
     /// Waits for its end, and starts it again unless that is in vain.
     async fn keep(&mut self) -> anyhow::Result<()> {
         loop {
-            let status = self.child.wait().await?;
-            anyhow::ensure!(self.since.elapsed() >= STARTED, "the {} cannot run: {status}", self.name);
+            let status = self.running.child.wait().await?;
+            anyhow::ensure!(
+                self.running.since.elapsed() >= STARTED,
+                "the {} cannot run: {status}",
+                self.name
+            );
             tokio::time::sleep(RESTART_DELAY).await;
-            self.child =
-                self.command.spawn().with_context(|| format!("the {} cannot be started", self.name))?;
-            self.pipe = self.child.stdin.take();
-            self.since = Instant::now();
+            self.running = Running::start(&self.name, &mut self.command)?;
             println!("{} has ended ({status}) and is started again: {}", self.name, self.process());
         }
     }
 
     fn process(&self) -> String {
-        self.child.id().map_or_else(|| "it has ended".into(), |id| format!("process {id}"))
+        self.running.child.id().map_or_else(|| "it has ended".into(), |id| format!("process {id}"))
     }
 
     /// Asks it to end, and makes it after a while.
-    async fn end(mut self) {
-        if let Some(id) = self.child.id() {
+    async fn end(mut self, patience: Duration) {
+        let child = &mut self.running.child;
+        if let Some(id) = child.id() {
             let _ = Command::new("kill").arg(id.to_string()).status().await;
         }
-        let _ = tokio::time::timeout(Duration::from_secs(10), self.child.wait()).await;
+        let _ = tokio::time::timeout(patience, child.wait()).await;
         // One that has ended needs no killing.
-        let _ = self.child.kill().await;
+        let _ = child.kill().await;
     }
 }
 
@@ -172,14 +188,17 @@ async fn supervise(args: &Args, config: &Config, folder: &Path) -> anyhow::Resul
             kept = kept => kept.map(|_| ExitCode::FAILURE),
         }
     };
-    futures::future::join_all(daemons.into_iter().map(Daemon::end)).await;
+    let patience = config.taskmanager.leave_timeout + END_TIMEOUT;
+    futures::future::join_all(daemons.into_iter().map(|daemon| daemon.end(patience))).await;
     outcome
 }
 
 fn headline(args: &Args, config: &Config, folder: &Path) -> String {
     let plural = |count: u16, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let page = std::fs::read_to_string(folder.join("jobmanager").join(place::WEB_ADDRESS));
+    let page = page.map_or(String::new(), |address| format!("The web page is at {address}\n"));
     format!(
-        "A JobManager at {} and {} with {} each; Ctrl-C ends them.\nSubmit a program with `hurtig run PROGRAM`. Logs lie in {}.",
+        "A JobManager at {} and {} with {} each; Ctrl-C ends them.\n{page}Submit a program with `hurtig run PROGRAM`. Logs lie in {}.",
         config.cluster.jobmanager,
         plural(args.taskmanagers, "TaskManager"),
         plural(args.slots, "slot"),

@@ -1,17 +1,24 @@
 //! `hurtig jobmanager`, `hurtig taskmanager`: the processes of a cluster.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use hurtig::Config;
+use hurtig::daemon::memory::JobMemory;
 use hurtig::daemon::{jobmanager, taskmanager};
 use hurtig::process::child;
+use hurtig_rest::{Reporters, Server};
 use hurtig_transport::Role;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
 
 use crate::memory::{Memory, ProgramFolder};
 use crate::place;
+use crate::shared::SharedJobs;
+use crate::standby::{self, Term};
 
 /// Flags of every daemon.
 #[derive(Debug, clap::Args)]
@@ -40,9 +47,12 @@ impl Common {
 /// Run the JobManager: accepts programs, plans them, gives each job a master and slots
 #[derive(Debug, clap::Args)]
 pub(crate) struct JobManagerArgs {
-    /// Address to listen on [default: the one of 'cluster.jobmanager']
+    /// Address to listen on, needed where 'cluster.jobmanager' names several [default: the one it names]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// Folder of another web page to serve in place of hurtig's, such as Flink's dashboard
+    #[arg(long, value_name = "DIR")]
+    web_dir: Option<PathBuf>,
     #[arg(long, hide = true)]
     of_cluster: bool,
     #[command(flatten)]
@@ -99,9 +109,16 @@ pub(crate) fn job_manager(args: JobManagerArgs) -> anyhow::Result<ExitCode> {
     let config = args.common.config()?;
     start_logging();
     let folder = place::folder(&config)?.join("jobmanager");
-    let listen = args.listen.unwrap_or_else(|| config.cluster.jobmanager.clone());
-    place::check_address("cluster.jobmanager", &listen)?;
-    let tls = place::tls(&config, Role::JobManager)?;
+    place::check_job_managers(&config)?;
+    let listen = match (args.listen, config.cluster.job_managers().as_slice()) {
+        (Some(listen), _) => listen,
+        (None, [only]) => only.clone(),
+        (None, _) => {
+            anyhow::bail!("'cluster.jobmanager' names several: say by --listen which of them this one is")
+        }
+    };
+    place::check_address("--listen", &listen)?;
+    let (tls, web_dir) = (place::tls(&config, Role::JobManager)?, args.web_dir);
     let memory = Memory::open(&folder).map_err(anyhow::Error::msg)?;
     let programs = ProgramFolder::open(&folder, Some(memory.clone())).map_err(anyhow::Error::msg)?;
     runtime()?.block_on(async move {
@@ -110,16 +127,86 @@ pub(crate) fn job_manager(args: JobManagerArgs) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("'{listen}' is no address to listen on"))?
             .next()
             .with_context(|| format!("'{listen}' is no address to listen on"))?;
-        let options = jobmanager::Options { address, tls, folder, config, jobs: memory, programs };
-        let daemon = jobmanager::JobManagerDaemon::start(options).await.map_err(anyhow::Error::msg)?;
-        println!("JobManager at {}", daemon.address());
-        tokio::select! {
-            asked = told_to_end(args.of_cluster) => asked?,
-            () = daemon.ended() => anyhow::bail!("the JobManager has ended"),
-        }
-        daemon.shutdown().await;
+        let (tell, mut asked) = watch::channel(false);
+        let options = |jobs: Arc<dyn JobMemory>| jobmanager::Options {
+            address,
+            tls: tls.clone(),
+            folder: folder.clone(),
+            config: config.clone(),
+            jobs,
+            programs: programs.clone(),
+        };
+        let serve = async {
+            if let Some(shared) = &config.high_availability.dir {
+                let (local, asked) = (Arc::clone(&programs), asked.clone());
+                let lead = async |jobs: Arc<SharedJobs>, lost: oneshot::Receiver<String>| {
+                    lead(options(jobs), &web_dir, &mut asked.clone(), async {
+                        lost.await.unwrap_or_default()
+                    })
+                    .await
+                };
+                return standby::serve(&config, shared, &listen, local, asked.clone(), lead).await;
+            }
+            lead(options(memory), &web_dir, &mut asked, std::future::pending()).await.map(drop)
+        };
+        let told = async {
+            let told = told_to_end(args.of_cluster).await;
+            // Nobody listens any more once all is over.
+            let _ = tell.send(true);
+            told
+        };
+        tokio::try_join!(serve, told)?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Runs a JobManager until it is to end.
+async fn lead(
+    options: jobmanager::Options,
+    web_dir: &Option<PathBuf>,
+    asked: &mut watch::Receiver<bool>,
+    lost: impl Future<Output = String>,
+) -> anyhow::Result<Term> {
+    let (config, written) = (options.config.clone(), options.folder.join(place::WEB_ADDRESS));
+    let leave_timeout = config.taskmanager.leave_timeout;
+    let daemon = jobmanager::JobManagerDaemon::start(options).await.map_err(anyhow::Error::msg)?;
+    println!("JobManager at {}", daemon.address());
+    // Both go on as long as it leads.
+    let _page = serve_page(&daemon, &config, web_dir, &written).await?;
+    let _reporters = Reporters::start(daemon.client(), &config);
+    let term = tokio::select! {
+        _ = asked.wait_for(|asked| *asked) => Term::Asked,
+        reason = lost => Term::Lost(reason),
+        () = daemon.ended() => anyhow::bail!("the JobManager has ended"),
+    };
+    // Whoever has lost the lead has lost its jobs too.
+    let limit = if matches!(term, Term::Asked) { leave_timeout } else { Duration::ZERO };
+    daemon.shutdown(limit).await;
+    Ok(term)
+}
+
+/// Serves REST and the page, and writes down where.
+async fn serve_page(
+    daemon: &jobmanager::JobManagerDaemon,
+    config: &Config,
+    web_dir: &Option<PathBuf>,
+    written: &Path,
+) -> anyhow::Result<Option<Server>> {
+    // One of a life before leads nowhere.
+    let _ = std::fs::remove_file(written);
+    let options = hurtig_rest::Options {
+        client: daemon.client(),
+        config: config.clone(),
+        is_embedded: false,
+        web_dir: web_dir.clone(),
+    };
+    let server = Server::start(options).await?;
+    if let Some(server) = &server {
+        println!("Web page at {}", server.url());
+        std::fs::write(written, server.url())
+            .with_context(|| format!("{} cannot be written", written.display()))?;
+    }
+    Ok(server)
 }
 
 pub(crate) fn task_manager(args: TaskManagerArgs) -> anyhow::Result<ExitCode> {

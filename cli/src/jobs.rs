@@ -40,6 +40,16 @@ pub(crate) struct SavepointArgs {
     common: Common,
 }
 
+/// A job of the cluster that is to stop with a savepoint
+#[derive(Debug, clap::Args)]
+pub(crate) struct StopArgs {
+    #[command(flatten)]
+    savepoint: SavepointArgs,
+    /// The same folder, as a flag; without one, the default
+    #[arg(long = "savepoint", value_name = "DIR", num_args = 0..=1, conflicts_with = "target")]
+    savepoint_dir: Option<Option<String>>,
+}
+
 /// The jobs of the cluster
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListArgs {
@@ -54,7 +64,7 @@ fn with_client<T>(
     config: &Config,
     work: impl AsyncFnOnce(&ClusterClient) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    place::check_address("cluster.jobmanager", &config.cluster.jobmanager)?;
+    place::check_job_managers(config)?;
     let tls = place::tls(config, Role::Client)?;
     hurtig::runtime()?.block_on(async {
         let client = ClusterClient::connect(config, &tls).await?;
@@ -67,7 +77,8 @@ fn with_client<T>(
 /// Configuration that is not the default, as whoever submits it has it: the program's flags come on top.
 fn defines(config: &Config) -> Vec<String> {
     let set = config.describe().into_iter().filter(|key| key.origin != Origin::Default);
-    let own = |name: &str| name.starts_with("cluster.") || name.starts_with("heartbeat.");
+    let groups = ["cluster.", "heartbeat.", "high-availability.", "rest.", "metrics."];
+    let own = |name: &str| groups.iter().any(|group| name.starts_with(group));
     set.filter(|key| !own(key.entry.name))
         .filter_map(|key| Some(format!("{}={}", key.entry.name, key.value?)))
         .collect()
@@ -118,7 +129,7 @@ pub(crate) fn submit(
 
 /// Follows a job to its end; Ctrl-C or SIGTERM ends the job, a second one only this command.
 async fn follow(client: &ClusterClient, job: JobId, quiet: bool) -> anyhow::Result<ExitCode> {
-    let line = ProgressLine::new(quiet).told_in_lines(quiet);
+    let line = ProgressLine::new(quiet).told_in_lines();
     let end = client.follow(job, |now| match now {
         Ok(status) => line.show(status),
         Err(lost) => line.show_unknown(&format!("{}: waiting for it", describe(lost))),
@@ -217,6 +228,12 @@ pub(crate) fn info(args: &JobArgs) -> anyhow::Result<ExitCode> {
             checkpoint.location, checkpoint.bytes, checkpoint.duration_ms
         );
     }
+    if let Some(savepoint) = &status.last_savepoint {
+        println!(
+            "savepoint   {} ({} bytes, {} ms)",
+            savepoint.location, savepoint.bytes, savepoint.duration_ms
+        );
+    }
     print!("graph\n{}", graph_text(&graph));
     Ok(ExitCode::SUCCESS)
 }
@@ -230,6 +247,12 @@ pub(crate) fn cancel(args: &JobArgs) -> anyhow::Result<ExitCode> {
         println!("job {} is {}", ended.id, ended.state);
         Ok(ExitCode::SUCCESS)
     })
+}
+
+pub(crate) fn stop(args: StopArgs) -> anyhow::Result<ExitCode> {
+    let StopArgs { mut savepoint, savepoint_dir } = args;
+    savepoint.target = savepoint.target.or(savepoint_dir.flatten());
+    self::savepoint(&savepoint, true)
 }
 
 pub(crate) fn savepoint(args: &SavepointArgs, stop: bool) -> anyhow::Result<ExitCode> {

@@ -12,6 +12,9 @@ mod jobs;
 mod memory;
 mod place;
 mod run;
+mod shared;
+mod sql;
+mod standby;
 mod table;
 
 use std::ffi::OsString;
@@ -47,9 +50,10 @@ enum Verb {
     /// End a job of the cluster without publishing what is not yet published
     Cancel(jobs::JobArgs),
     /// Take a savepoint of a job, publish all output up to it, and end the job
-    Stop(jobs::SavepointArgs),
+    Stop(jobs::StopArgs),
     /// Take a savepoint of a job, which goes on
     Savepoint(jobs::SavepointArgs),
+    Sql(sql::Args),
     Cluster(cluster::Args),
     #[command(name = "jobmanager")]
     JobManager(daemons::JobManagerArgs),
@@ -86,8 +90,9 @@ pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::List(args) => jobs::list(&args),
         Verb::Info(args) => jobs::info(&args),
         Verb::Cancel(args) => jobs::cancel(&args),
-        Verb::Stop(args) => jobs::savepoint(&args, true),
+        Verb::Stop(args) => jobs::stop(args),
         Verb::Savepoint(args) => jobs::savepoint(&args, false),
+        Verb::Sql(args) => sql::run(args),
         Verb::Cluster(args) => cluster::run(args),
         Verb::JobManager(args) => daemons::job_manager(args),
         Verb::TaskManager(args) => daemons::task_manager(args),

@@ -7,7 +7,8 @@ use hurtig::JobState;
 use hurtig::daemon::memory::{JobMemory, Programs, RememberedJob, Upload};
 use hurtig::dataflow::error::describe;
 use hurtig::dataflow::ids::Attempt;
-use hurtig::protocol::{Call, GraphSummary, ProgramHash};
+use hurtig::protocol::{Call, GraphSummary, ProgramHash, ProgramSummary};
+use hurtig::report::CheckpointReport;
 use hurtig_metadata::{
     CheckpointKind, CheckpointRecord, Error, JobChange, JobRecord, MetadataStore, ProgramStore, Retention,
     Seen,
@@ -34,6 +35,21 @@ fn tell(error: Error) -> String {
     describe(&error)
 }
 
+/// What is known of a checkpoint when nobody is there any more who took it.
+fn report(record: &CheckpointRecord) -> CheckpointReport {
+    CheckpointReport {
+        id: record.id,
+        location: record.location.clone(),
+        bytes: record.size_bytes,
+        written_bytes: record.size_bytes,
+        triggered_at: record.triggered_at,
+        duration_ms: record.completed_at - record.triggered_at,
+        alignment_ms: 0,
+        synchronous_us: 0,
+        savepoint: record.kind == CheckpointKind::Savepoint,
+    }
+}
+
 impl Memory {
     /// Opens what lies in a folder.
     pub(crate) fn open(folder: &Path) -> Result<Arc<Self>, String> {
@@ -52,8 +68,13 @@ impl Memory {
         status.failure = record.failure;
         status.ended_at = record.ended_at;
         let checkpoints = self.store.checkpoints(record.id).map_err(tell)?;
+        // The newest comes first.
+        let last = |kind| checkpoints.iter().find(|checkpoint| checkpoint.kind == kind).map(report);
+        status.last_checkpoint = last(CheckpointKind::Checkpoint);
+        status.last_savepoint = last(CheckpointKind::Savepoint);
         let completed = checkpoints
             .into_iter()
+            .rev()
             .filter(|checkpoint| checkpoint.kind == CheckpointKind::Checkpoint)
             .map(|checkpoint| checkpoint.location)
             .collect();
@@ -61,26 +82,32 @@ impl Memory {
         Ok(Some(RememberedJob { id: record.id, call, graph, status, masters, port, completed }))
     }
 
-    fn keep_checkpoint(&self, job: &RememberedJob, attempt: Attempt) -> Result<(), Error> {
-        let Some(report) = &job.status.last_checkpoint else { return Ok(()) };
+    fn keep_checkpoints(&self, job: &RememberedJob, attempt: Attempt) -> Result<(), Error> {
         let known = self.store.checkpoints(job.id)?;
-        if known.iter().any(|checkpoint| checkpoint.location == report.location) {
-            return Ok(());
-        }
-        let subsumed: Vec<_> = known
-            .iter()
-            .filter(|checkpoint| !job.completed.contains(&checkpoint.location))
-            .map(|checkpoint| checkpoint.id)
-            .collect();
-        let record = CheckpointRecord {
-            id: report.id,
-            kind: CheckpointKind::Checkpoint,
-            location: report.location.clone(),
-            triggered_at: job.status.started_at,
-            completed_at: job.status.started_at,
-            size_bytes: report.bytes,
+        let is_known = |report: &&CheckpointReport| {
+            known.iter().any(|checkpoint| checkpoint.location == report.location)
         };
-        self.store.add_checkpoint(job.id, attempt, &record, &subsumed)
+        let is_kept = |checkpoint: &&CheckpointRecord| job.completed.contains(&checkpoint.location);
+        let subsumed: Vec<_> =
+            known.iter().filter(|known| !is_kept(known)).map(|checkpoint| checkpoint.id).collect();
+        let last = [&job.status.last_checkpoint, &job.status.last_savepoint];
+        for report in last.into_iter().flatten().filter(|report| !is_known(report)) {
+            let kind = if report.savepoint { CheckpointKind::Savepoint } else { CheckpointKind::Checkpoint };
+            let record = CheckpointRecord {
+                id: report.id,
+                kind,
+                location: report.location.clone(),
+                triggered_at: report.triggered_at,
+                completed_at: report.triggered_at + report.duration_ms,
+                size_bytes: report.bytes,
+            };
+            match self.store.add_checkpoint(job.id, attempt, &record, &subsumed) {
+                // A master that started from an older one has counted on from there.
+                Err(Error::CheckpointExists { .. }) => {}
+                other => other?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -97,6 +124,11 @@ impl JobMemory for Memory {
         let state = job.status.state.to_string();
         let Some(before) = self.store.job(job.id).map_err(tell)? else {
             let program = job.call.program.parse().map_err(|error| format!("{error}"))?;
+            if let Some(known) = self.store.program(program).map_err(tell)? {
+                // Its file came without a name.
+                let added = self.store.add_program(program, &job.call.file_name, known.size_bytes, now());
+                added.map_err(tell)?;
+            }
             let mut record = JobRecord::new(job.id, &job.status.name, &state, job.status.started_at);
             record.program = Some(program);
             record.arguments = job.call.args.clone();
@@ -109,7 +141,7 @@ impl JobMemory for Memory {
         let attempt = before.attempt.max(job.status.attempt);
         // Before the end: an ended job takes nothing more.
         self.store.set_graph(job.id, before.attempt, &text).map_err(tell)?;
-        self.keep_checkpoint(job, before.attempt).map_err(tell)?;
+        self.keep_checkpoints(job, before.attempt).map_err(tell)?;
         let seen = Seen { state: &before.state, attempt: before.attempt };
         let change =
             JobChange { state, attempt, failure: job.status.failure.clone(), ended_at: job.status.ended_at };
@@ -134,6 +166,19 @@ impl ProgramFolder {
 impl Programs for ProgramFolder {
     fn path(&self, program: &ProgramHash) -> Option<PathBuf> {
         self.store.path(program.parse().ok()?)
+    }
+
+    fn list(&self) -> Result<Vec<ProgramSummary>, String> {
+        let summary = |hash| {
+            let file = self.store.path(hash)?.metadata().ok()?;
+            let since = file.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+            Some(ProgramSummary {
+                program: hash.to_string(),
+                size_bytes: file.len(),
+                uploaded_at: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            })
+        };
+        Ok(self.store.list().map_err(tell)?.into_iter().filter_map(summary).collect())
     }
 
     fn begin(&self, program: &ProgramHash, size_bytes: u64) -> Result<Box<dyn Upload>, String> {

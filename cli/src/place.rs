@@ -8,6 +8,9 @@ use hurtig_transport::{Role, Tls};
 
 use crate::failure::Failure;
 
+/// File in a JobManager's folder that says where its web page is.
+pub(crate) const WEB_ADDRESS: &str = "web-address";
+
 /// The folder of this machine's daemons.
 pub(crate) fn folder(config: &Config) -> anyhow::Result<PathBuf> {
     if let Some(dir) = &config.cluster.dir {
@@ -42,6 +45,11 @@ pub(crate) fn tls(config: &Config, role: Role) -> anyhow::Result<Tls> {
         tls.name().role(),
     );
     Ok(tls)
+}
+
+/// Whether the addresses of JobManagers are addresses at all.
+pub(crate) fn check_job_managers(config: &Config) -> anyhow::Result<()> {
+    config.cluster.job_managers().iter().try_for_each(|address| check_address("cluster.jobmanager", address))
 }
 
 /// Whether an address is one at all.

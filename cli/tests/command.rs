@@ -99,3 +99,30 @@ fn run_hands_flags_and_arguments_on_and_ends_as_the_program_does() {
     write("orphan", "#!/no/such/interpreter\n");
     check(folder.path(), &["run", "--embedded", "./orphan"], 126, "interpreter");
 }
+
+#[test]
+fn statements_are_run_and_their_mistakes_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let sales = "product,price\ntea,3\nmilk,1\ntea,2\n";
+    std::fs::write(folder.path().join("sales.csv"), sales).unwrap();
+    let table = "CREATE TABLE sales (product STRING, price INT) WITH
+        ('connector' = 'filesystem', 'path' = 'sales.csv', 'format' = 'csv', 'csv.header' = 'true');";
+    std::fs::write(folder.path().join("tables.sql"), table).unwrap();
+    let check = |statements: &str, code, words: &str| {
+        check(folder.path(), &["sql", "-f", "tables.sql", "-p1", "-e", statements], code, words);
+    };
+    let query = "SELECT product, SUM(price) AS total FROM sales GROUP BY product";
+    check(&format!("SET 'sql-client.execution.result-mode' = 'table'; {query}"), 0, "| tea     | 5     |");
+    check(
+        &format!("SET 'execution.runtime-mode' = 'batch'; {query} ORDER BY total"),
+        0,
+        "|      tea |        5 |\n",
+    );
+    check(&format!("SET 'sql-client.execution.result-mode' = 'changelog'; {query}"), 0, "+I[milk, 1]\n");
+    check("SHOW TABLES; DESCRIBE sales", 0, "| price   | INT    |");
+    check("SELECT prize FROM sales", 1, "price");
+    check("SELECT product FROM sails", 1, "did you mean 'sales'?");
+    check("SELECT product\n  FRM sales", 1, "line 2, column 7");
+    check("SET 'checkpoint.intervall' = '1s'", 1, "did you mean 'checkpoint.interval'?");
+    check("INSERT INTO sales SELECT 'rice', CAST(price AS BIGINT), 1 FROM sales", 1, "takes 2 columns");
+}

@@ -10,15 +10,15 @@ mod usage;
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use hurtig::prelude::*;
+use hurtig::process::child::ASSIGNED;
 use hurtig_tests::cluster::{Cluster, Options};
 use hurtig_tests::folders::published_files;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use usage::round;
 
-/// Tells the processes of a job what they are.
-const ASSIGNED: &str = "HURTIG_ASSIGNED";
 const COMMAND: &str = "hurtig";
 
 /// The submissions of a program that the cluster has already.
@@ -56,11 +56,6 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn round(value: f64, places: i32) -> f64 {
-    let scale = 10f64.powi(places);
-    (value * scale).round() / scale
-}
-
 fn build(env: &Environment, args: &[String]) -> Result<(), BoxError> {
     match args {
         [name, folder] if name == "small" => {
@@ -87,7 +82,7 @@ fn start(task_managers: usize, slots: usize) -> anyhow::Result<Started> {
     let program = std::env::current_exe()?;
     let command = folder.path().join(COMMAND);
     symlink(&program, &command)?;
-    let options = Options { task_managers, slots, defines: Vec::new(), through: None };
+    let options = Options { task_managers, slots, standbys: 0, defines: Vec::new(), through: None };
     let cluster = Cluster::start(command.to_str().context("a path that is UTF-8")?, options);
     Ok(Started { folder, program, cluster })
 }

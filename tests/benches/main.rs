@@ -8,13 +8,20 @@
 //! | `chain` | source, five maps, discard | a number |
 //! | `exchange` | source, hash, discard, at parallelism 2 | a number |
 //! | `link` | 64 KiB frames between two processes: over TLS, plain TCP, a bare socket | a frame |
+//! | `checkpoint` | counts of 10,000,000 keys, 1 % of which change between checkpoints | a key |
+//! | `state-heap` | counts of 10,000,000 keys: each is made, then looked up in random order | a look-up |
+//! | `state-spill` | the same with memory for a tenth of the keys | a look-up |
+//! | `nexmark` | the queries of Nexmark, or `--query` one of them, over generated events | an event |
 //! | `latency` | the Yahoo job at 100,000 records a second with a checkpoint each second | an event |
 
 #![allow(missing_docs, reason = "a program, not an interface")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time from outside")]
 
+mod checkpoint;
 mod latency;
 mod link;
+mod nexmark;
+mod state;
 mod text;
 mod usage;
 mod ysb;
@@ -25,15 +32,19 @@ use hurtig::dataflow::chain::OperatorCounts;
 use hurtig::prelude::*;
 use hurtig::{Cluster, JobStatus, configured};
 use std::time::{Duration, Instant};
+use usage::round;
 
 #[derive(Parser, Debug)]
 #[command(about = "Measures a job and prints one JSON object")]
 struct Args {
-    /// wordcount, window, ysb, chain, exchange, link or latency
+    /// wordcount, window, ysb, chain, exchange, link, latency, checkpoint, state-heap, state-spill or nexmark
     name: String,
-    /// Records to process; for wordcount, bytes of text
-    #[arg(long)]
+    /// Records to process; for checkpoint and state, keys
+    #[arg(long, alias = "events")]
     records: Option<u64>,
+    /// Of nexmark: the query to run, instead of all
+    #[arg(long)]
+    query: Option<String>,
     /// Subtasks of each vertex
     #[arg(long)]
     parallelism: Option<usize>,
@@ -63,13 +74,17 @@ fn main() -> anyhow::Result<()> {
     let before = usage::cpu_seconds()?;
     let began = Instant::now();
     let outcome = match args.name.as_str() {
-        "wordcount" => wordcount(&config, args.records.unwrap_or(1_000_000_000))?,
+        "wordcount" => wordcount(&config, args.records)?,
         "window" => window(&config, args.records.unwrap_or(20_000_000))?,
         "ysb" => ysb::run(&config, args.records.unwrap_or(10_000_000))?,
         "chain" => chain(&config, args.records.unwrap_or(200_000_000))?,
         "exchange" => exchange(&config, args.records.unwrap_or(100_000_000))?,
         "link" => link::run(args.records.unwrap_or(50_000))?,
         "latency" => latency::run(config, args.records.unwrap_or(4_000_000))?,
+        "checkpoint" => checkpoint::run(config, args.records.unwrap_or(10_000_000))?,
+        "state-heap" => state::run(config, args.records.unwrap_or(10_000_000), false)?,
+        "state-spill" => state::run(config, args.records.unwrap_or(10_000_000), true)?,
+        "nexmark" => nexmark::run(&config, args.query.as_deref(), args.records)?,
         other => bail!("no benchmark '{other}': `--help` names them"),
     };
     let text = outcome.extra.get("text_cpu_s").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
@@ -91,11 +106,6 @@ fn main() -> anyhow::Result<()> {
     }
     println!("{line}");
     Ok(())
-}
-
-fn round(value: f64, places: i32) -> f64 {
-    let scale = 10f64.powi(places);
-    (value * scale).round() / scale
 }
 
 /// Runs a job to its end.
@@ -142,20 +152,18 @@ fn windows_outcome(records: u64, status: &JobStatus) -> Outcome {
     Outcome { records, extra }
 }
 
-fn wordcount(config: &Config, bytes: u64) -> anyhow::Result<Outcome> {
+fn wordcount(config: &Config, words: Option<u64>) -> anyhow::Result<Outcome> {
     let (before, began) = (usage::cpu_seconds()?, Instant::now());
-    let file = text::file(bytes).context("cannot write the text")?;
+    let file = text::file(words).context("cannot write the text")?;
     let mut extra = serde_json::Map::new();
     extra.insert("text_cpu_s".into(), round(usage::cpu_seconds()? - before, 3).into());
     extra.insert("text_wall_s".into(), round(began.elapsed().as_secs_f64(), 3).into());
     let env = Environment::new();
     env.from_source(FileSource::text(&file), WatermarkStrategy::none(), "text")
         .flat_map(|line: String, out: &mut Collector<'_, compact_str::CompactString>| {
-            for word in line.split_ascii_whitespace() {
-                out.emit(compact_str::CompactString::new(word));
-            }
+            hurtig::formats::for_each_word(&line, |word| out.emit(compact_str::CompactString::new(word)));
         })
-        .key_by(|word| word.clone())
+        .key_by_ref(|word| word)
         .count()
         .discard();
     let status = execute("wordcount", &env, config)?;

@@ -7,15 +7,23 @@ use std::path::PathBuf;
 const VOCABULARY: usize = 100_000;
 const WORDS_PER_LINE: usize = 12;
 
-/// A file with about so many bytes of text, written once and kept in the cache folder.
-pub(crate) fn file(bytes: u64) -> anyhow::Result<PathBuf> {
+/// Text without a number of words.
+const BYTES: u64 = 1_000_000_000;
+
+/// A file with so many words, or 1 GB of them, written once and kept in the cache folder.
+pub(crate) fn file(words: Option<u64>) -> anyhow::Result<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.cache/bench");
     std::fs::create_dir_all(&folder)?;
-    let path = folder.join(format!("words-{bytes}.txt"));
+    let size = words.map_or("1-gb".to_owned(), |words| words.to_string());
+    let path = folder.join(format!("words-{size}.txt"));
     if !path.exists() {
-        eprintln!("  writing {bytes} bytes of text, once");
+        eprintln!("  writing the text, once");
         let unfinished = path.with_extension("unfinished");
-        write(BufWriter::with_capacity(1 << 20, std::fs::File::create(&unfinished)?), bytes)?;
+        let out = BufWriter::with_capacity(1 << 20, std::fs::File::create(&unfinished)?);
+        match words {
+            Some(words) => write(out, |_, drawn| drawn < words)?,
+            None => write(out, |written, _| written < BYTES)?,
+        }
         std::fs::rename(&unfinished, &path)?;
     }
     Ok(path)
@@ -27,7 +35,7 @@ fn word(rank: usize) -> String {
     (0..length).map(|at| (b'a' + (mix((rank * 31 + at) as u64) % 26) as u8) as char).collect()
 }
 
-fn write(mut out: impl Write, bytes: u64) -> anyhow::Result<()> {
+fn write(mut out: impl Write, goes_on: impl Fn(u64, u64) -> bool) -> anyhow::Result<()> {
     let words: Vec<String> = (1..=VOCABULARY).map(word).collect();
     let mut cumulative: Vec<f64> = (1..=VOCABULARY).map(|rank| 1.0 / rank as f64).collect();
     for at in 1..VOCABULARY {
@@ -42,9 +50,12 @@ fn write(mut out: impl Write, bytes: u64) -> anyhow::Result<()> {
         .collect();
     let (mut written, mut drawn) = (0u64, 0u64);
     let mut line = String::new();
-    while written < bytes {
+    while goes_on(written, drawn) {
         line.clear();
         for at in 0..WORDS_PER_LINE {
+            if at > 0 && !goes_on(written, drawn) {
+                break;
+            }
             drawn += 1;
             let random = mix(drawn.wrapping_add(7));
             let target = total * (random >> 11) as f64 / (1u64 << 53) as f64;

@@ -2,6 +2,12 @@
 
 use anyhow::Context;
 
+/// A figure as it is shown.
+pub(crate) fn round(value: f64, places: i32) -> f64 {
+    let scale = 10f64.powi(places);
+    (value * scale).round() / scale
+}
+
 /// Clock ticks per second in `/proc`, fixed on Linux.
 const TICKS: f64 = 100.0;
 

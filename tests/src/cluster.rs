@@ -29,6 +29,8 @@ pub struct Options {
     pub task_managers: usize,
     /// Slots of each.
     pub slots: usize,
+    /// Number of JobManagers that stand by.
+    pub standbys: usize,
     /// Configuration of all daemons, as `key=value`.
     pub defines: Vec<String>,
     /// Where TaskManagers find the JobManager, if something lies between.
@@ -37,8 +39,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let defines = vec!["heartbeat.interval=200ms".into(), "heartbeat.timeout=1s".into()];
-        Options { task_managers: 3, slots: 2, defines, through: None }
+        // A test that wants the page says where.
+        let defines =
+            ["heartbeat.interval=200ms", "heartbeat.timeout=1s", "rest.port=0"].map(String::from).to_vec();
+        Options { task_managers: 3, slots: 2, standbys: 0, defines, through: None }
     }
 }
 
@@ -127,8 +131,12 @@ pub struct Cluster {
     pub authority: Authority,
     /// The JobManager.
     pub job_manager: Daemon,
+    /// JobManagers that stood by in the beginning.
+    pub standbys: Vec<Daemon>,
     /// The TaskManagers.
     pub task_managers: Vec<Daemon>,
+    /// Where all JobManagers are, as they are configured.
+    job_managers: String,
 }
 
 impl Cluster {
@@ -153,7 +161,9 @@ impl Cluster {
         let authority = Authority::ephemeral("test", validity).expect("an authority");
         let mut cluster = Cluster {
             job_manager: idle_daemon(),
+            standbys: Vec::new(),
             task_managers: Vec::new(),
+            job_managers: address.to_string(),
             hurtig: hurtig.into(),
             folder,
             options,
@@ -162,11 +172,21 @@ impl Cluster {
         };
         cluster.certify(Role::Client, "client");
         cluster.certify(Role::JobManager, JOB_MANAGER);
-        cluster.job_manager = cluster.daemon(JOB_MANAGER, JOB_MANAGER, address, &[]);
+        let others = free_addresses().filter(|other| *other != address);
+        let standbys: Vec<_> = others.take(cluster.options.standbys).collect();
+        standbys.iter().for_each(|standby| cluster.job_managers += &format!(",{standby}"));
+        cluster.job_manager = cluster.job_manager_at(JOB_MANAGER, address);
         cluster.job_manager.start();
         processes::wait_until("a JobManager that answers", SOON, || {
             cluster.command(&["list", "--json"]).output().is_ok_and(|output| output.status.success())
         });
+        for (number, standby) in standbys.into_iter().enumerate() {
+            let name = format!("standby-{}", number + 1);
+            cluster.certify(Role::JobManager, &name);
+            let mut standby = cluster.job_manager_at(&name, standby);
+            standby.start();
+            cluster.standbys.push(standby);
+        }
         for _ in 0..cluster.options.task_managers {
             cluster.add_task_manager();
         }
@@ -191,7 +211,8 @@ impl Cluster {
         let name = format!("taskmanager-{}", self.task_managers.len() + 1);
         self.certify(Role::TaskManager, &name);
         let slots = self.options.slots.to_string();
-        let at = self.options.through.unwrap_or(self.address);
+        let through = self.options.through.map(|through| through.to_string());
+        let at = through.as_ref().unwrap_or(&self.job_managers);
         let mut daemon = self.daemon("taskmanager", &name, at, &["--slots", &slots]);
         daemon.start();
         self.task_managers.push(daemon);
@@ -209,7 +230,21 @@ impl Cluster {
         identity.expect("a certificate").save(&self.certificates(name)).expect("a folder");
     }
 
-    fn daemon(&self, verb: &str, name: &str, job_manager: SocketAddr, more: &[&str]) -> Daemon {
+    /// A JobManager, with a folder of its own where there are several.
+    fn job_manager_at(&self, name: &str, address: SocketAddr) -> Daemon {
+        let (folder, shared) = (self.folder().join(name), self.folder().join("shared"));
+        let defines = [
+            format!("-Dcluster.dir={}", folder.display()),
+            format!("-Dhigh-availability.dir={}", shared.display()),
+            "-Dhigh-availability.lease=1s".into(),
+            format!("--listen={address}"),
+        ];
+        let several = if self.options.standbys > 0 { &defines[..] } else { &[] };
+        let more: Vec<&str> = several.iter().map(String::as_str).collect();
+        self.daemon(JOB_MANAGER, name, &self.job_managers, &more)
+    }
+
+    fn daemon(&self, verb: &str, name: &str, job_manager: &str, more: &[&str]) -> Daemon {
         let log = self.folder().join("logs").join(name).with_extension("log");
         let log = File::options().create(true).append(true).open(log).expect("a log");
         let mut command = self.plain_command(name, job_manager);
@@ -222,12 +257,12 @@ impl Cluster {
     }
 
     /// The command with what it must know of this cluster, and the certificate of a name.
-    fn plain_command(&self, certificates: &str, job_manager: SocketAddr) -> Command {
+    fn plain_command(&self, certificates: &str, job_manager: &str) -> Command {
         let mut command = Command::new(&self.hurtig);
         command
             .current_dir(self.folder())
             .env("HURTIG_CLUSTER_DIR", self.folder())
-            .env("HURTIG_CLUSTER_JOBMANAGER", job_manager.to_string())
+            .env("HURTIG_CLUSTER_JOBMANAGER", job_manager)
             .env("HURTIG_CLUSTER_CERTIFICATES", self.certificates(certificates))
             .env("HURTIG_LOG", std::env::var("HURTIG_LOG").unwrap_or_else(|_| "info".into()));
         command
@@ -235,11 +270,11 @@ impl Cluster {
 
     /// The `hurtig` command as a user of this cluster calls it.
     pub fn command(&self, args: &[&str]) -> Command {
-        self.command_to(self.address, "client", args)
+        self.command_to(&self.job_managers, "client", args)
     }
 
     /// The `hurtig` command with the JobManager at an address, and the certificates of a name.
-    pub fn command_to(&self, job_manager: SocketAddr, certificates: &str, args: &[&str]) -> Command {
+    pub fn command_to(&self, job_manager: &str, certificates: &str, args: &[&str]) -> Command {
         let mut command = self.plain_command(certificates, job_manager);
         command.args(args);
         command
@@ -287,7 +322,10 @@ impl Cluster {
 
     /// The masters that run.
     pub fn masters(&self) -> Vec<Process> {
-        running_from(&self.folder().join(JOB_MANAGER))
+        let folder = self.folder();
+        let alone = running_from(&folder.join(JOB_MANAGER));
+        let standbys = (0..self.standbys.len()).map(|number| folder.join(format!("standby-{}", number + 1)));
+        alone.into_iter().chain(standbys.flat_map(|standby| running_from(&standby))).collect()
     }
 
     /// The workers that run on a TaskManager.
@@ -320,6 +358,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.job_manager.kill();
+        self.standbys.iter_mut().for_each(Daemon::kill);
         self.task_managers.iter_mut().for_each(Daemon::kill);
         // One may be started while others are killed.
         for _ in 0..100 {
@@ -338,14 +377,22 @@ impl Drop for Cluster {
     }
 }
 
-fn idle_daemon() -> Daemon {
+/// The place for a daemon, that none is started for.
+pub fn idle_daemon() -> Daemon {
     Daemon { name: "nobody".into(), command: Command::new("false"), child: None }
 }
 
 /// An address that nobody listens at, and that no outgoing connection gets by chance.
+///
+/// # Panics
+/// There is none.
 pub fn free_address() -> SocketAddr {
+    free_addresses().next().expect("a free port")
+}
+
+/// Different addresses, each as [`free_address`].
+pub fn free_addresses() -> impl Iterator<Item = SocketAddr> {
     let first = 10_000 + (std::process::id() as u16).wrapping_mul(37) % 20_000;
     let addresses = (first..).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let free = addresses.into_iter().take(1_000).find(|address| TcpListener::bind(address).is_ok());
-    free.expect("a free port")
+    addresses.take(1_000).filter(|address| TcpListener::bind(address).is_ok())
 }

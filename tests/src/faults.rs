@@ -2,6 +2,8 @@
 
 use hurtig::dataflow::ids::{Attempt, SubtaskId};
 use hurtig::fault::FaultInjector;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 
 /// A small generator of random numbers (splitmix64): the same numbers for the same seed, on every machine.
 #[derive(Clone, Debug)]
@@ -29,10 +31,17 @@ impl Seed {
     }
 }
 
-/// How often tests that run many seeds do so: `HURTIG_TEST_SEEDS` or the number given.
-pub fn seeds(usual: u64) -> std::ops::Range<u64> {
-    let count = std::env::var("HURTIG_TEST_SEEDS").ok().and_then(|text| text.parse().ok());
-    0..count.unwrap_or(usual)
+/// The seeds of a test: other ones in each run, from `HURTIG_TEST_SEED` on if it is set; `HURTIG_TEST_SEEDS` of them,
+/// or as many as usual.
+pub fn seeds(usual: u64) -> Range<u64> {
+    let number_of = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let first = number_of("HURTIG_TEST_SEED").unwrap_or_else(|| RandomState::new().hash_one(usual) >> 32);
+    first..first + number_of("HURTIG_TEST_SEEDS").unwrap_or(usual)
+}
+
+/// Says which seed is run, and how to run it again.
+pub fn tell_seed(seed: u64) {
+    println!("seed {seed}: HURTIG_TEST_SEED={seed} HURTIG_TEST_SEEDS=1");
 }
 
 /// In each of the first attempts one or more subtasks crash after a random number of records.
@@ -52,7 +61,7 @@ impl FaultInjector for Crashes {
         }
         let place = (subtask.vertex as u64) << 32 | subtask.index as u64;
         let mut seed = Seed::new(self.seed ^ (u64::from(attempt.0) << 48) ^ place.wrapping_mul(0x9e37_79b9));
-        // Of each attempt's subtasks a third crashes if the others let it.
-        (seed.below(3) == 0).then(|| 1 + seed.below(self.within))
+        // Of each attempt's subtasks a third crashes if the others let it, rather late than early: more is lost by it.
+        (seed.below(3) == 0).then(|| 1 + seed.below(self.within).max(seed.below(self.within)))
     }
 }

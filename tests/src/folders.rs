@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-/// The published part files of a folder, by name. What is hidden is not published.
+/// The published part files of a folder and those within it, by name. What is hidden is not published.
 pub fn published_files(folder: &Path) -> Vec<PathBuf> {
     files(folder).into_iter().filter(|file| !is_hidden(file)).collect()
 }
 
-/// Files of a folder that are written but not published.
+/// Files of a folder and those within it that are written but not published.
 pub fn unpublished_files(folder: &Path) -> Vec<PathBuf> {
     files(folder)
         .into_iter()
@@ -21,8 +21,10 @@ fn is_hidden(file: &Path) -> bool {
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = folder.read_dir() else { return Vec::new() };
-    let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let entries: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let (folders, mut files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|path| path.is_dir());
     files.retain(|file| file.is_file());
+    files.extend(folders.iter().flat_map(|folder| self::files(folder)));
     files.sort();
     files
 }

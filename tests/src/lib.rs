@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod events;
 pub mod faults;
 pub mod folders;
+pub mod http;
 pub mod jobs;
 pub mod processes;
 pub mod programs;

@@ -34,6 +34,17 @@ pub fn running_from(folder: &Path) -> Vec<Process> {
     entries.flatten().filter_map(process).collect()
 }
 
+/// Whether a process runs; one that has ended and waits for its parent does not.
+pub fn is_running(id: u32) -> bool {
+    Path::new(&format!("/proc/{id}/exe")).read_link().is_ok()
+}
+
+/// The children of a process.
+pub fn children(id: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
 /// Sends a signal; whether the process was there.
 pub fn signal(id: u32, signal: &str) -> bool {
     // The shell's own: the program of the same name is not everywhere.

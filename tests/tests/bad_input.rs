@@ -27,6 +27,17 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
+/// What a program says that must fail, without checkpoints and with them: what nobody mends is not tried again either
+/// way.
+fn refused(args: &[&str]) -> String {
+    // One subtask: of two, either may be the one that says it.
+    let run = |flags: &[&str]| sentence(&mut program(&[&["-p1"], flags, &["--"], args].concat()));
+    let (said, checkpoints) = (run(&[]), folder());
+    let again = run(&["--checkpoint-interval", "10ms", "--checkpoint-dir", text(checkpoints.path())]);
+    assert_eq!(again, said, "with checkpoints");
+    said
+}
+
 #[test]
 fn a_malformed_line_is_told_with_file_line_and_column() {
     let (data, out) = (folder(), folder());
@@ -34,8 +45,7 @@ fn a_malformed_line_is_told_with_file_line_and_column() {
     let bad = "2013,1,1,517,5x5,2,UA,1545,EWR,IAH\n";
     std::fs::write(data.path().join("2013-01.csv"), format!("{HEADER}\n{good}{good}{bad}{good}"))
         .expect("data");
-    let said =
-        sentence(&mut program(&["--", "flights", "--data", text(data.path()), "--out", text(out.path())]));
+    let said = refused(&["flights", "--data", text(data.path()), "--out", text(out.path())]);
     says(&said, &["2013-01.csv line 4 column 5 (sched_dep_time)", "invalid digit", "on_error(Skip)"]);
     assert_eq!(folders::sorted_lines(&out.path().join("hourly")), Vec::<String>::new());
 }
@@ -53,7 +63,7 @@ fn a_malformed_line_of_json_is_told_with_file_line_and_column() {
     ];
     for (line, reason) in cases {
         std::fs::write(&file, format!("{{\"id\":1,\"name\":\"a\"}}\n\n{line}\n")).expect("data");
-        let said = sentence(&mut program(&["--", "names", text(&file), text(out.path())]));
+        let said = refused(&["names", text(&file), text(out.path())]);
         says(&said, &["names.jsonl line 3", reason, "fix the line, or set on_error(Skip)"]);
         assert_eq!(folders::published_files(out.path()), Vec::<PathBuf>::new());
     }
@@ -82,14 +92,43 @@ fn late_records_that_are_dropped_are_counted_in_the_status() {
 }
 
 #[test]
+fn how_far_a_job_has_come_counts_files_that_are_not_begun() {
+    let data = folder();
+    let mut total = 0;
+    for file in ["a", "b", "c"] {
+        let text = "to be or not to be\n".repeat(100_000);
+        total += text.len() as u64;
+        std::fs::write(data.path().join(file), text).expect("a file");
+    }
+    let env = Environment::new();
+    env.from_source(FileSource::text(data.path()), WatermarkStrategy::none(), "text").discard();
+    let mut config = jobs::config(1, None);
+    config.execution.batch_size = 64;
+    let seen = jobs::run(async {
+        let job = jobs::start(&env, &config, None).await.expect("the job starts");
+        let mut status = job.client.subscribe();
+        let mut seen = Vec::new();
+        loop {
+            let now = status.borrow_and_update().clone();
+            seen.extend(now.progress());
+            if now.state.is_terminal() {
+                break;
+            }
+            status.changed().await.expect("the job is watched to its end");
+        }
+        job.cluster.shutdown().await;
+        seen
+    });
+    assert_eq!((seen.first(), seen.last()), (Some(&(0, total)), Some(&(total, total))));
+    assert!(seen.is_sorted_by_key(|(read, _)| *read), "{seen:?}");
+}
+
+#[test]
 fn missing_input_is_told_with_its_path() {
     let out = folder();
-    let args = ["--", "word_count", "/nowhere/book.txt", "--out", text(out.path())];
-    says(
-        &sentence(&mut program(&args)),
-        &["there is no file or folder '/nowhere/book.txt'", "correct the path"],
-    );
-    let said = sentence(&mut program(&["--", "flights", "--data", "/nowhere", "--out", text(out.path())]));
+    let said = refused(&["word_count", "/nowhere/book.txt", "--out", text(out.path())]);
+    says(&said, &["there is no file or folder '/nowhere/book.txt'", "correct the path"]);
+    let said = refused(&["flights", "--data", "/nowhere", "--out", text(out.path())]);
     says(&said, &["'/nowhere'"]);
 }
 
@@ -166,8 +205,42 @@ fn an_output_folder_in_use_is_refused_and_left_alone() {
     let (out, checkpoints) = (folder(), folder());
     let _running = start_events(out.path(), checkpoints.path());
     wait_until("a file", || !folders::published_files(out.path()).is_empty());
-    let said = sentence(&mut program(&["--", "events", text(out.path()), "100", "1000"]));
+    let said = refused(&["events", text(out.path()), "100", "1000"]);
     says(&said, &[text(out.path()), "is in use by job", "choose another folder"]);
+}
+
+#[test]
+fn a_checkpoint_of_another_program_or_of_other_state_is_refused_and_nothing_is_written() {
+    let (out, checkpoints, other) = (folder(), folder(), folder());
+    let mut running = start_events(out.path(), checkpoints.path());
+    wait_until("a checkpoint", || newest_checkpoint(checkpoints.path()).is_some());
+    running.0.kill().expect("it runs");
+    running.0.wait().expect("it ends");
+    let from = newest_checkpoint(checkpoints.path()).expect("a checkpoint");
+    let input = other.path().join("names.jsonl");
+    std::fs::write(&input, "{\"id\":1,\"name\":\"a\"}\n").expect("data");
+    let target = other.path().join("out");
+    let cases: [(&[&str], &[&str]); 2] = [
+        (&["names", text(&input), text(&target)], &["checkpoint of another program", "counts"]),
+        (
+            &["latest", text(&target), "30000", "10000"],
+            &[
+                "state 'accumulators' of the checkpoint",
+                "the type has changed",
+                "giving the operator a new uid",
+            ],
+        ),
+    ];
+    for (args, words) in cases {
+        for interval in [None, Some("10ms")] {
+            let interval = interval.map(|interval| ["--checkpoint-interval", interval]);
+            let mut flags = vec!["--from", text(&from), "--checkpoint-dir", text(other.path())];
+            flags.extend(interval.iter().flatten());
+            says(&sentence(&mut program(&[&flags[..], &["--"], args].concat())), words);
+            assert!(!target.exists() || folders::published_files(&target).is_empty());
+        }
+    }
+    assert!(from.join("_metadata").is_file(), "the checkpoint is left alone");
 }
 
 #[test]

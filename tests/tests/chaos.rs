@@ -225,7 +225,7 @@ fn write_quietly(out: &Path, count: u64) {
 
 #[test]
 fn whatever_dies_every_result_is_written_once() {
-    let seconds = number_of("HURTIG_TEST_CHAOS_SECONDS").unwrap_or(60);
+    let seconds = number_of("HURTIG_TEST_CHAOS_SECONDS").unwrap_or(120);
     let number = number_of("HURTIG_TEST_SEED").unwrap_or_else(|| rand::random::<u32>().into());
     println!("seed {number}, {seconds} s: HURTIG_TEST_SEED={number} HURTIG_TEST_CHAOS_SECONDS={seconds}");
     let folder = tempfile::tempdir().expect("a folder");

@@ -53,11 +53,13 @@ fn common_user() -> Command {
 
 #[test]
 fn input_that_may_not_be_read_is_told() {
-    let (data, out) = (folder(), folder());
+    let (data, out, checkpoints) = (folder(), folder(), folder());
     let book = data.path().join("book.txt");
     fs::write(&book, "to be or not to be").expect("a book");
     let mut program = common_user();
-    program.args(["--", "word_count", text(data.path()), "--out", text(out.path())]);
+    // What nobody mends is not tried again, though there are checkpoints.
+    program.args(["--checkpoint-interval", "10ms", "--checkpoint-dir", text(checkpoints.path()), "--"]);
+    program.args(["word_count", text(data.path()), "--out", text(out.path())]);
     for locked in [book.as_path(), data.path()] {
         let _locked = Locked::to(0o000, locked);
         let said = sentence(&mut program);
@@ -119,6 +121,41 @@ fn a_full_disk_is_told_and_what_was_published_before_is_whole() {
     assert_eq!(fs::read_to_string(&old).expect("it is there"), "old\n");
     fs::remove_file(old).expect("it is there");
     check_first_counts(&folders::sorted_lines(copy.path()));
+}
+
+/// The same for state that memory has no room for.
+const STATE_ON_SMALL_DISK: &str = r#"
+    mount -t tmpfs -o size=400k none "$1" || exit 99
+    exec "$4" -D state.memory=64KiB -D state.spill-dir="$1" -- word_count "$2" --out "$3"
+"#;
+
+#[test]
+fn checkpoints_that_cannot_be_written_are_told_at_once() {
+    let (out, checkpoints) = (folder(), folder());
+    let _locked = Locked::to(0o555, checkpoints.path());
+    let dir = checkpoints.path().join("here");
+    let said = sentence(
+        common_user().args(["--checkpoint-interval", "10ms", "--checkpoint-dir", text(&dir)]).args([
+            "--",
+            "events",
+            text(out.path()),
+            "100",
+            "1000",
+        ]),
+    );
+    says(&said, &[text(&dir), "ermission"]);
+    assert!(folders::published_files(out.path()).is_empty());
+}
+
+#[test]
+fn a_disk_too_small_for_the_state_is_told() {
+    let (disk, data, out) = (folder(), folder(), folder());
+    let words: String = (0..30_000).map(|n| format!("word-{n}\n")).collect();
+    fs::write(data.path().join("book.txt"), words).expect("a book");
+    let mut shell = Command::new("unshare");
+    shell.args(["--map-root-user", "--mount", "sh", "-c", STATE_ON_SMALL_DISK, "sh"]);
+    let said = sentence(shell.args([text(disk.path()), text(data.path()), text(out.path()), PROGRAM]));
+    says(&said, &["no space left", text(disk.path()), "'state.spill-dir'", "'state.memory'"]);
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn sums(events: &DataStream<Event>) -> DataStream<Sum> {
         .uid("ballast")
 }
 
-/// Keeps so much for each key that snapshots are files.
+/// Keeps so much for each key, and changes it so often, that snapshots are files.
 #[derive(Clone, Default)]
 struct Ballast {
     weight: ValueState<Vec<u64>>,
@@ -47,9 +47,12 @@ impl KeyedProcessFunction<u64, Sum> for Ballast {
     }
 
     fn process(&mut self, sum: Sum, ctx: &mut KeyedContext<'_, u64, Sum>) -> OpResult {
-        if self.weight.get(ctx).is_none() {
-            let mut seed = Seed::new(sum.0);
-            self.weight.set(ctx, (0..4_000).map(|_| seed.next()).collect());
+        match self.weight.get_mut(ctx) {
+            Some(weight) => weight[0] = weight[0].wrapping_add(1),
+            None => {
+                let mut seed = Seed::new(sum.0);
+                self.weight.set(ctx, (0..4_000).map(|_| seed.next()).collect());
+            }
         }
         ctx.emit(sum);
         Ok(())
@@ -190,9 +193,16 @@ fn flip_a_bit(file: &Path) {
     std::fs::write(file, bytes).expect("written");
 }
 
+/// A file with state that a checkpoint has written, not one that it shares with those before.
 fn state_file(checkpoint: &Path) -> PathBuf {
-    let files = checkpoint.read_dir().expect("a checkpoint").flatten().map(|entry| entry.path());
-    files.filter(|file| file.extension().is_some_and(|e| e == "state")).min().expect("a state file")
+    let number = checkpoint.file_name().and_then(|name| name.to_str()?.strip_prefix("chk-"));
+    let prefix = format!("c{}-", number.expect("the folder of a checkpoint"));
+    let shared = checkpoint.with_file_name("shared");
+    let files = shared.read_dir().expect("a folder of files").map(|file| file.expect("a file").path());
+    let is_its = |file: &PathBuf| {
+        file.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&prefix))
+    };
+    files.filter(is_its).min().expect("a state file")
 }
 
 #[test]
@@ -312,7 +322,6 @@ fn state_of_a_changed_type_is_refused_by_its_name() {
     let env = Environment::new();
     keyed(&env).process(Last::<Text>::default()).uid("last").discard();
     let mut config = jobs::config(2, INTERVAL);
-    config.restart.strategy = RestartStrategyConfig::None;
     config.restore.from = Some(location.into());
     let message = failure(&env, &config);
     assert!(message.contains("state 'last'") && message.contains("the type has changed"), "{message}");
@@ -351,6 +360,29 @@ fn a_panic_in_user_code_fails_the_job_and_is_told_with_its_place() {
     let found = env.from_range(0..10).collect();
     jobs::run(jobs::execute(&env, &config, None)).expect("the job finishes");
     assert_eq!(found.len(), 10);
+}
+
+#[test]
+fn a_panic_in_a_future_is_told_with_its_place_too() {
+    for wait in [false, true] {
+        let env = Environment::new();
+        let events = events(&env, "events", 1_000, 1e6);
+        let looked_up = events.map_async(AsyncOptions::ordered(), move |event| async move {
+            if wait {
+                // So that it is not the first poll that panics.
+                tokio::task::yield_now().await;
+            }
+            assert!(event.n != 500, "nobody knows number {}", event.n);
+            Ok(event.n)
+        });
+        looked_up.uid("look-up").name("the look-up").discard();
+        let mut config = jobs::config(2, None);
+        config.restart.strategy = RestartStrategyConfig::None;
+        let message = failure(&env, &config);
+        assert!(message.contains("nobody knows number 500"), "{message}");
+        assert!(message.contains("the look-up") && message.contains("/2: "), "{message}");
+        assert!(message.contains("panicked at ") && message.contains("tests/recovery.rs:"), "{message}");
+    }
 }
 
 #[test]

@@ -6,15 +6,18 @@
 use hurtig::daemon::client::ClusterClient;
 use hurtig::daemon::memory::{Programs, Upload};
 use hurtig::daemon::taskmanager::{self, TaskManagerDaemon};
-use hurtig::protocol::ProgramHash;
-use hurtig::{Config, JobState};
+use hurtig::dataflow::ids::JobId;
+use hurtig::protocol::{FromMaster, ProgramHash, ProgramSummary};
+use hurtig::{Config, JobState, JobStatus};
+use hurtig_runtime::node::{Node, NodeEvent, NodeOptions};
 use hurtig_tests::cluster::{Cluster, Options, SOON, free_address};
 use hurtig_tests::faults::Seed;
 use hurtig_tests::folders::{published_files, sorted_lines};
-use hurtig_tests::processes::{listening, wait_until};
+use hurtig_tests::processes::{kill, listening, wait_until};
 use hurtig_tests::programs::{failure, says};
 use hurtig_tests::proxy::Proxy;
-use hurtig_transport::{Authority, Identity, Name, Role, Tls, Validity};
+use hurtig_transport::frame::Header;
+use hurtig_transport::{Authority, Identity, Name, Peer as Whom, Role, Tls, Validity};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -89,6 +92,17 @@ fn connect(address: SocketAddr) -> TcpStream {
 
 /// Whether somebody who speaks TLS 1.3 is told anything behind the handshake.
 fn is_let_in(address: SocketAddr, identity: Option<&Identity>, purpose: &str) -> bool {
+    let mut stream = speak(address, identity, purpose);
+    // What a node says first is its token; who does not speak may be waited for.
+    stream.write_all(&[7; 64]).is_ok() && stream.read(&mut [0]).is_ok_and(|read| read > 0)
+}
+
+/// A connection of somebody who speaks TLS 1.3; the first write or read tells whether the other side wants it.
+fn speak(
+    address: SocketAddr,
+    identity: Option<&Identity>,
+    purpose: &str,
+) -> StreamOwned<ClientConnection, TcpStream> {
     let verifier = Arc::new(TrustsAll(default_provider()));
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -109,9 +123,7 @@ fn is_let_in(address: SocketAddr, identity: Option<&Identity>, purpose: &str) ->
     config.alpn_protocols = vec![purpose.into()];
     let name = ServerName::try_from("jobmanager.hurtig").expect("a name");
     let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
-    let mut stream = StreamOwned::new(connection, connect(address));
-    // What a node says first is its token; who does not speak may be waited for.
-    stream.write_all(&[7; 64]).is_ok() && stream.read(&mut [0]).is_ok_and(|read| read > 0)
+    StreamOwned::new(connection, connect(address))
 }
 
 /// What is answered to bytes that are no TLS 1.3: nothing but an alert.
@@ -155,6 +167,10 @@ impl Programs for NoPrograms {
     fn begin(&self, _: &ProgramHash, _: u64) -> Result<Box<dyn Upload>, String> {
         Err("none is wanted".into())
     }
+
+    fn list(&self) -> Result<Vec<ProgramSummary>, String> {
+        Ok(Vec::new())
+    }
 }
 
 /// A cluster with a job that runs, and what strangers have.
@@ -166,12 +182,16 @@ struct Attacked {
 
 impl Attacked {
     fn start() -> Self {
+        Self::start_with("-Drestart.strategy=none")
+    }
+
+    fn start_with(restarts: &str) -> Self {
         let cluster = Cluster::start(HURTIG, Options::default());
         let out = folder();
         let at = out.path().join("out");
         let checkpoints = format!("--checkpoint-dir={}", out.path().join("checkpoints").display());
         let own = ["--", "events", at.to_str().expect("UTF-8"), "9000000000", "1000"];
-        let flags = ["-p3", "--checkpoint-interval=100ms", &checkpoints, "-Drestart.strategy=none"];
+        let flags = ["-p3", "--checkpoint-interval=100ms", &checkpoints, restarts];
         let job = cluster.submit(PROGRAM, &[&flags[..], &own].concat());
         let attacked = Attacked { cluster, job, out };
         attacked.goes_on();
@@ -193,18 +213,33 @@ impl Attacked {
 
     /// A certificate of a process of the job.
     fn issue_for_job(&self, role: Role) -> Identity {
+        self.issue_for_job_as(role, "stranger")
+    }
+
+    fn issue_for_job_as(&self, role: Role, id: &str) -> Identity {
         let keys = self.cluster.folder().join("jobmanager/jobs").join(&self.job).join("keys");
-        let name = Name::of_job(role, &self.job, "stranger").expect("a name");
+        let name = Name::of_job(role, &self.job, id).expect("a name");
         let authority = Authority::load(&keys).expect("the job's authority");
         authority.issue(&name, Validity::days(1), &[]).expect("a certificate")
     }
 
     fn ports(&self) -> Vec<SocketAddr> {
+        self.processes().into_iter().flat_map(listening).collect()
+    }
+
+    /// All processes of the cluster and the job.
+    fn processes(&self) -> Vec<u32> {
         let mut processes = vec![self.cluster.job_manager.id()];
         processes.extend(self.cluster.task_managers.iter().map(|daemon| daemon.id()));
         processes.extend(self.cluster.masters().iter().map(|process| process.id));
         processes.extend(self.cluster.all_workers().iter().map(|process| process.id));
-        processes.into_iter().flat_map(listening).collect()
+        processes
+    }
+
+    /// Bytes of resident memory of the process that has most. Some may be replaced meanwhile.
+    fn most_memory(&self) -> u64 {
+        let is_there = |id: &u32| Path::new(&format!("/proc/{id}/exe")).read_link().is_ok();
+        self.processes().into_iter().filter(is_there).map(memory).max().unwrap_or(0)
     }
 
     fn config(&self) -> Config {
@@ -278,6 +313,121 @@ fn strangers_get_nothing_at_any_port_and_the_job_goes_on() {
     }
 }
 
+/// Frames of a link that hold 100 MB of elements, none of which was allowed, and as much credit as can be written.
+fn flood() -> Vec<u8> {
+    let mut frames = Vec::new();
+    for number in 0..100_000_u32 {
+        let (kind, payload) = match number % 10 {
+            0 => (1, u32::MAX.to_le_bytes().to_vec()),
+            1 => (0, vec![1; 9]),
+            _ => (0, vec![0; 1_200]),
+        };
+        let header = Header { length: payload.len() as u32, channel: number % 8, kind, flags: 0 };
+        frames.extend(header.encode());
+        frames.extend(payload);
+    }
+    frames
+}
+
+#[test]
+fn a_member_that_misbehaves_costs_an_attempt_at_most() {
+    let attacked = Attacked::start_with("-Drestart.strategy=exponential-delay");
+    let mut seed = Seed::new(2);
+    let garbage: Vec<u8> = (0..1_000_000).map(|_| seed.next() as u8).collect();
+    // Whatever the order of bytes is in which a length is written.
+    let huge: Vec<u8> = [(1_u64 << 60).to_be_bytes(), (1_u64 << 60).to_le_bytes(), [0xff; 8]].concat();
+    let flood = flood();
+    let member = attacked.issue(Role::TaskManager, Validity::days(1));
+    let master = attacked.issue_for_job(Role::Master);
+    let worker = attacked.issue_for_job_as(Role::Worker, "worker-7");
+    let before = attacked.most_memory();
+    let (mut let_in, ports) = (0, attacked.ports());
+    for port in ports {
+        let control = |identity| (identity, "hurtig-control/1", vec![7; 16]);
+        // A worker says which attempt and which worker it is: of none that is known, one to come, and somebody else.
+        let data = |attempt: u32, id: u64| {
+            (&worker, "hurtig-data/1", [&attempt.to_le_bytes()[..], &id.to_le_bytes()].concat())
+        };
+        let ways =
+            [control(&member), control(&master), control(&worker), data(1, 7), data(u32::MAX, 7), data(1, 9)];
+        for (identity, purpose, greeting) in ways {
+            for bytes in [&garbage, &huge, &flood] {
+                let mut stream = speak(port, Some(identity), purpose);
+                // Where nobody reads, nobody's memory is filled either.
+                stream.sock.set_write_timeout(Some(Duration::from_millis(500))).expect("a time-out");
+                // One that is shown the door cannot write all of it.
+                if stream.write_all(&greeting).and_then(|()| stream.flush()).is_err() {
+                    break;
+                }
+                let_in += 1;
+                let _ = stream.write_all(bytes).and_then(|()| stream.flush());
+            }
+        }
+    }
+    assert!(let_in > 0, "the test does not work");
+    // Many that are held until their attempt comes, which never does.
+    let of_workers =
+        attacked.cluster.all_workers().iter().flat_map(|worker| listening(worker.id)).collect::<Vec<_>>();
+    let held: Vec<_> = of_workers
+        .iter()
+        .flat_map(|port| std::iter::repeat_n(*port, 50))
+        .map(|port| {
+            let mut stream = speak(port, Some(&worker), "hurtig-data/1");
+            let _ = stream.write_all(&[0xff, 0xff, 0xff, 0xff, 7, 0, 0, 0, 0, 0, 0, 0]);
+            stream
+        })
+        .collect();
+    let grown = attacked.most_memory().saturating_sub(before);
+    assert!(grown < 64 << 20, "it took {grown} bytes, with {} connections held", held.len());
+
+    let out = folder();
+    let own = ["-p3", "--", "sessions", out.path().to_str().expect("UTF-8"), "500"];
+    let fresh = attacked.cluster.submit(PROGRAM, &own);
+    attacked.cluster.wait_for(&fresh, JobState::Finished, SOON);
+    let published = || published_files(&attacked.out.path().join("out")).len();
+    let before = published();
+    wait_until("output", SOON, || published() > before);
+}
+
+#[test]
+fn a_master_that_was_replaced_is_not_listened_to() {
+    let attacked = Attacked::start();
+    let first = attacked.cluster.masters().first().cloned().expect("a master");
+    kill(first.id);
+    wait_until("another master", SOON, || {
+        attacked.cluster.masters().iter().any(|other| other.id != first.id)
+    });
+    attacked.cluster.wait_for(&attacked.job, JobState::Running, SOON);
+    attacked.goes_on();
+
+    let tls = Tls::new(attacked.issue_for_job_as(Role::Master, "master-1")).expect("an identity");
+    hurtig_tests::jobs::run(async {
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let events = Arc::new(move |event| drop(tell.send(event)));
+        let node = Node::start(NodeOptions::default(), events).await.expect("a node");
+        let whom = Whom::Any(Role::JobManager);
+        let mut peer = None;
+        for port in listening(attacked.cluster.job_manager.id()) {
+            peer = peer.or(node.dial(&port.to_string(), &tls, &whom).await.ok());
+        }
+        let peer = peer.expect("the port for masters");
+        let id = JobId(u128::from_str_radix(&attacked.job, 16).expect("an id"));
+        let mut ended = JobStatus::new(id, "events", 0);
+        (ended.state, ended.ended_at) = (JobState::Finished, Some(1));
+        peer.tell(&FromMaster::Ready { address: "127.0.0.1:1".into() }).expect("it is told");
+        peer.tell(&FromMaster::Status(Box::new(ended))).expect("it is told");
+        let reason = loop {
+            match told.recv().await.expect("an event") {
+                NodeEvent::Lost { reason, .. } => break reason,
+                _ => continue,
+            }
+        };
+        assert!(reason.contains("another master has taken its place"), "{reason}");
+        node.shutdown().await;
+    });
+    attacked.goes_on();
+}
+
 #[test]
 fn a_certificate_is_good_for_its_role_only() {
     let attacked = Attacked::start();
@@ -312,7 +462,7 @@ fn a_certificate_is_good_for_its_role_only() {
 fn the_command_says_why_a_certificate_is_not_good() {
     let cluster = Cluster::start(HURTIG, Options { task_managers: 0, ..Options::default() });
     let refused = |name: &str, verb: &str, words: &[&str]| {
-        says(&failure(1, &mut cluster.command_to(cluster.address(), name, &[verb])), words);
+        says(&failure(1, &mut cluster.command_to(&cluster.address().to_string(), name, &[verb])), words);
     };
     refused("nowhere", "list", &["no certificate in", "hurtig certs node"]);
     refused("client", "taskmanager", &["of a client", "taskmanager"]);
@@ -344,7 +494,7 @@ fn records_and_program_pass_encrypted() {
     let out = folder();
     let args = ["run", "-q", PROGRAM, "-p4", "--", "marked"];
     let own = [out.path().to_str().expect("UTF-8"), "2000", "1e9", WORD];
-    let mut run = cluster.command_to(proxy.address(), "client", &[&args[..], &own].concat());
+    let mut run = cluster.command_to(&proxy.address().to_string(), "client", &[&args[..], &own].concat());
     let output = run.output().expect("the command starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = sorted_lines(out.path());

@@ -7,9 +7,9 @@ use crate::error::{BoxError, OpResult};
 use crate::graph::{ChainedOperator, Logic, Route, Target};
 use crate::ids::CheckpointId;
 use crate::operator::{Call, DynOperator, OpenContext, Place, Progress};
-use crate::snapshot::OperatorSnapshot;
+use crate::snapshot::{GroupRows, OperatorSnapshot};
 use crate::source::{DynSource, SourceStatus, SplitBytes};
-use crate::state::StateStore;
+use crate::state::{Budget, Extent, SpillCounts, StateStore};
 use crate::time::{MIN_TIMESTAMP, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -87,11 +87,24 @@ pub struct OperatorCounts {
     pub late_dropped: u64,
 }
 
+/// Rows of a snapshot that is written in slices.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chunk {
+    /// Place of the operator in the chain.
+    pub operator: usize,
+    /// Place of the state among the operator's.
+    pub state: usize,
+    /// The rows.
+    pub rows: GroupRows,
+}
+
 /// A chain of operators.
 pub struct Chain {
     links: Vec<Link>,
     main: VecDeque<Element>,
     side: Vec<(Arc<str>, AnyBatch)>,
+    /// What snapshots hold of the checkpoints whose barriers are on their way.
+    extents: BTreeMap<CheckpointId, Extent>,
     /// Snapshots of the operators that a checkpoint's barrier has passed, while it has not passed all.
     passing: BTreeMap<CheckpointId, Vec<OperatorSnapshot>>,
     taken: VecDeque<(Barrier, Vec<OperatorSnapshot>)>,
@@ -153,6 +166,7 @@ impl Chain {
             links,
             main: VecDeque::new(),
             side: Vec::new(),
+            extents: BTreeMap::new(),
             passing: BTreeMap::new(),
             taken: VecDeque::new(),
         }
@@ -169,7 +183,8 @@ impl Chain {
                 Head::Source(source) => source.open(&mut ctx, now),
                 Head::Operator(operator) => operator.open(&mut ctx),
             };
-            let checked = opened.and_then(|()| match strict {
+            let kept = link.states.keep_within_memory().map_err(BoxError::from);
+            let checked = kept.and(opened).and_then(|()| match strict {
                 true => link.states.check_all_claimed().map_err(BoxError::from),
                 false => Ok(()),
             });
@@ -198,6 +213,15 @@ impl Chain {
         self.links.iter().all(|link| link.ended)
     }
 
+    /// Numbers of state that is kept partly outside memory, if any may be.
+    pub fn spill_counts(&self) -> Option<SpillCounts> {
+        let counts = self.links.iter().filter_map(|link| link.states.spill_counts());
+        counts.reduce(|mut sum, counts| {
+            sum.add(counts);
+            sum
+        })
+    }
+
     /// Records that have passed each operator.
     pub fn counts(&self) -> Vec<OperatorCounts> {
         self.links.iter().map(|link| link.counts).collect()
@@ -221,27 +245,77 @@ impl Chain {
         self.links.iter().any(|link| link.blocked)
     }
 
-    /// The snapshot of all operators, once a barrier has passed the whole chain.
+    /// Says what the snapshot of a checkpoint holds, before its barrier comes; without it, everything.
+    pub fn announce(&mut self, checkpoint: CheckpointId, extent: Extent) {
+        self.extents.insert(checkpoint, extent);
+    }
+
+    /// The snapshot of all operators, once a barrier has passed the whole chain: all but what [`drain`](Chain::drain)
+    /// writes.
     pub fn take_snapshot(&mut self) -> Option<(Barrier, Vec<OperatorSnapshot>)> {
         self.taken.pop_front()
     }
 
-    /// Takes a snapshot of all operators at the end of the input, outside any checkpoint. Without `with_state` it holds
-    /// committables only.
+    /// Whether a snapshot is under way. Until it is done, or abandoned and through the chain, no other barrier may come.
+    pub fn is_snapshotting(&self) -> bool {
+        !self.passing.is_empty() || self.is_draining()
+    }
+
+    fn is_draining(&self) -> bool {
+        self.links.iter().any(|link| link.states.is_draining())
+    }
+
+    /// Writes the next slice of the snapshot that was taken last. Returns whether that was the last slice.
     ///
     /// # Errors
-    /// An operator cannot prepare, or state cannot be serialised.
-    pub fn final_snapshot(
-        &mut self,
-        with_state: bool,
-        now: Timestamp,
-    ) -> Result<Vec<OperatorSnapshot>, OperatorError> {
+    /// State cannot be serialised.
+    pub fn drain(&mut self, budget: &mut Budget, out: &mut Vec<Chunk>) -> Result<bool, OperatorError> {
+        let mut rows = Vec::new();
+        for at in 0..self.links.len() {
+            let drained = self.links[at].states.drain(budget, &mut rows);
+            let chunk = |(state, rows)| Chunk { operator: at, state, rows };
+            out.extend(rows.drain(..).map(chunk));
+            if !drained.map_err(|source| self.error(at, source.into()))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Gives up the snapshot under way.
+    pub fn abandon_snapshot(&mut self) {
+        self.links.iter_mut().for_each(|link| link.states.abandon());
+    }
+
+    /// Takes a snapshot of all operators at the end of the input, outside any checkpoint. It holds no state, but what
+    /// sinks ask to have published.
+    ///
+    /// # Errors
+    /// An operator cannot prepare.
+    pub fn final_snapshot(&mut self, now: Timestamp) -> Result<Vec<OperatorSnapshot>, OperatorError> {
         let mut snapshots = Vec::new();
         for at in 0..self.links.len() {
-            let snapshot = self.snapshot_link(at, with_state, now);
+            let snapshot = self.snapshot_link(at, now);
             snapshots.push(snapshot.map_err(|source| self.error(at, source))?);
         }
         Ok(snapshots)
+    }
+
+    /// Adds the state of all operators to a final snapshot, as a barrier would that passed the chain now.
+    ///
+    /// # Errors
+    /// State cannot be serialised.
+    pub fn add_states(
+        &mut self,
+        checkpoint: CheckpointId,
+        extent: Extent,
+        to: &mut [OperatorSnapshot],
+    ) -> Result<(), OperatorError> {
+        for (at, snapshot) in to.iter_mut().enumerate().take(self.links.len()) {
+            let opened = self.links[at].states.open_epoch(checkpoint, extent);
+            snapshot.states = opened.map_err(|source| self.error(at, source.into()))?;
+        }
+        Ok(())
     }
 
     /// Earliest processing time at which an operator wants to be called.
@@ -350,7 +424,10 @@ impl Chain {
     ) -> OpResult<Progress> {
         let (head, _, mut call) = self.links[at].parts(now, &mut self.main, &mut self.side);
         let Head::Operator(operator) = head else { return Ok(Progress::Done) };
-        let progress = body(&mut **operator, &mut call)?;
+        let progress = body(&mut **operator, &mut call);
+        // Before anything of what it has put out is sent.
+        self.links[at].states.keep_within_memory()?;
+        let progress = progress?;
         self.move_on(at, out)?;
         Ok(progress)
     }
@@ -446,7 +523,8 @@ impl Chain {
         }
     }
 
-    fn snapshot_link(&mut self, at: usize, with_state: bool, now: Timestamp) -> OpResult<OperatorSnapshot> {
+    /// A snapshot without state.
+    fn snapshot_link(&mut self, at: usize, now: Timestamp) -> OpResult<OperatorSnapshot> {
         let (head, _, mut call) = self.links[at].parts(now, &mut self.main, &mut self.side);
         let committables = match head {
             Head::Source(source) => {
@@ -460,13 +538,15 @@ impl Chain {
             uid: link.place.uid.to_string(),
             watermark: link.watermark,
             ended: link.ended || link.ended_before,
-            states: if with_state { link.states.snapshot()? } else { Vec::new() },
+            states: Vec::new(),
             committables: committables.into_iter().map(Into::into).collect(),
         })
     }
 
     fn barrier(&mut self, at: usize, barrier: Barrier, now: Timestamp, out: &mut dyn EdgeOutput) -> OpResult {
-        let snapshot = self.snapshot_link(at, true, now)?;
+        let mut snapshot = self.snapshot_link(at, now)?;
+        let extent = self.extents.get(&barrier.checkpoint).copied().unwrap_or(Extent::Base);
+        snapshot.states = self.links[at].states.open_epoch(barrier.checkpoint, extent)?;
         self.move_on(at, out)?;
         let checkpoint = barrier.checkpoint;
         self.forward_all(at, Element::Barrier(barrier.clone()), out)?;
@@ -480,6 +560,7 @@ impl Chain {
             self.taken.push_back((barrier, snapshots));
             // Whatever an older barrier left behind is of a checkpoint that was given up.
             self.passing.retain(|passing, _| *passing > checkpoint);
+            self.extents.retain(|passing, _| *passing > checkpoint);
         }
         Ok(())
     }
@@ -582,7 +663,19 @@ impl Chain {
         now: Timestamp,
         out: &mut dyn EdgeOutput,
     ) -> Result<(), OperatorError> {
-        self.barrier(0, barrier, now, out).map_err(|source| self.error(0, source))
+        let checkpoint = barrier.checkpoint;
+        self.barrier(0, barrier, now, out).map_err(|source| self.error(0, source))?;
+        if let Head::Source(source) = &mut self.links[0].head {
+            source.on_barrier(checkpoint);
+        }
+        Ok(())
+    }
+
+    /// Tells the source, if there is one, that a checkpoint is complete.
+    pub fn on_complete(&mut self, checkpoint: CheckpointId) {
+        if let Head::Source(source) = &mut self.links[0].head {
+            source.on_complete(checkpoint);
+        }
     }
 
     /// Bytes read and in all, where the source knows.

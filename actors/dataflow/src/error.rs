@@ -25,11 +25,12 @@ impl std::error::Error for Fatal {
     }
 }
 
-/// Whether an error or one of its causes is [`Fatal`].
+/// Whether an error or one of its causes is [`Fatal`], or an [`Error`] that stays as long as program and state do.
 pub fn is_fatal(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.is::<Fatal>() {
+        let kind = error.downcast_ref::<Error>().map(Error::kind);
+        if error.is::<Fatal>() || matches!(kind, Some(ErrorKind::Program | ErrorKind::State)) {
             return true;
         }
         next = error.source();
@@ -44,6 +45,8 @@ pub enum ErrorKind {
     Program,
     /// State and program do not fit: tell the user, do not try again.
     State,
+    /// The machine has no room, or fails: try again.
+    Machine,
 }
 
 /// What can be wrong with a job graph, a key or a piece of state.
@@ -72,6 +75,13 @@ pub enum Error {
         /// Name of the state.
         state: String,
         /// What the encoder said.
+        #[source]
+        source: BoxError,
+    },
+    /// State that is kept outside memory could not be written there, or read.
+    #[error("state that memory has no room for cannot be kept")]
+    Spill {
+        /// What the store said.
         #[source]
         source: BoxError,
     },
@@ -125,6 +135,7 @@ impl Error {
             | Error::Decode { .. }
             | Error::StateKind { .. }
             | Error::UnclaimedState(_) => ErrorKind::State,
+            Error::Spill { .. } => ErrorKind::Machine,
         }
     }
 }

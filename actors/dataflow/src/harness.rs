@@ -1,8 +1,10 @@
 //! Runs one operator without a runtime, for tests: push elements, read the output, restart from a snapshot in the
 //! middle, at another parallelism if wanted.
 
+pub(crate) mod cold;
+
 use crate::batch::{Batch, Record, Rows, downcast};
-use crate::chain::{Chain, EdgeOutput};
+use crate::chain::{Chain, EdgeOutput, OperatorError};
 use crate::element::{Barrier, Element};
 use crate::error::{OpResult, describe};
 use crate::graph::{ChainedOperator, Logic, OperatorFactory, Route, Target};
@@ -10,7 +12,7 @@ use crate::ids::{Attempt, JobId};
 use crate::key::KeyGroupRange;
 use crate::operator::{DynOperator, Operator, OutputTag, Place, TwoInputOperator, erase, erase_two};
 use crate::snapshot::{OperatorSnapshot, redistribute};
-use crate::state::StateStore;
+use crate::state::{Budget, Extent, StateStore};
 use crate::time::{MAX_TIMESTAMP, Timestamp};
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -28,6 +30,9 @@ pub struct Harness<T> {
     collected: Collected,
     now: Timestamp,
     checkpoint: u64,
+    /// The state when the operator was started, as of the given checkpoint: restarts go through it and a second
+    /// snapshot that holds what has changed.
+    held: (u64, OperatorSnapshot),
     output: PhantomData<fn() -> T>,
 }
 
@@ -47,7 +52,8 @@ impl EdgeOutput for Collected {
     }
 }
 
-fn place() -> Place {
+/// A place for what needs one and is in no job: the only subtask of its operator.
+pub fn place() -> Place {
     Place {
         job: JobId(0),
         job_name: "test".into(),
@@ -68,33 +74,41 @@ fn chain(
     place: &Place,
     sides: &[Arc<str>],
     restored: Option<OperatorSnapshot>,
+    spills: bool,
 ) -> Chain {
     let mut routes = vec![Route { output: None, target: Target::Edge(0) }];
     for (at, name) in sides.iter().enumerate() {
         routes.push(Route { output: Some(Arc::clone(name)), target: Target::Edge(at + 1) });
     }
-    let operator = ChainedOperator {
-        node: 0,
-        name: "test".into(),
-        uid: "test".into(),
-        logic: Logic::Operator(Arc::clone(factory)),
-        routes,
-    };
+    let chain = open_chain(Logic::Operator(Arc::clone(factory)), routes, place, restored, |states| {
+        let states = states.noting_changes(0);
+        if spills { states.spilling(cold::spill(0)) } else { states }
+    });
+    chain.unwrap_or_else(|error| panic!("operator does not open: {}", describe(&error)))
+}
+
+/// A chain of one operator, with state from a snapshot if there is one and as `prepare` makes it.
+pub(crate) fn open_chain(
+    logic: Logic,
+    routes: Vec<Route>,
+    place: &Place,
+    mut restored: Option<OperatorSnapshot>,
+    prepare: impl Fn(StateStore) -> StateStore,
+) -> Result<Chain, OperatorError> {
+    let (name, uid) = ("test".into(), "test".into());
+    let operator = ChainedOperator { node: 0, name, uid, logic, routes };
     let is_restored = restored.is_some();
-    let mut restored = restored;
     let mut chain = Chain::new(
         &[operator],
         |_| place.clone(),
         |_| {
             let restored = restored.take();
             let states = restored.as_ref().map(|snapshot| snapshot.states.clone()).unwrap_or_default();
-            (StateStore::new(KeyGroupRange::all(MAX_PARALLELISM), states), restored)
+            (prepare(StateStore::new(KeyGroupRange::all(MAX_PARALLELISM), states)), restored)
         },
     );
-    if let Err(error) = chain.open(is_restored, true, 0) {
-        panic!("operator does not open: {}", describe(&error));
-    }
-    chain
+    chain.open(is_restored, true, 0)?;
+    Ok(chain)
 }
 
 /// A harness for an operator with one input.
@@ -114,8 +128,8 @@ impl<T: Record> Harness<T> {
     /// A harness for an operator without types.
     pub fn of(factory: Arc<dyn Fn() -> Box<dyn DynOperator> + Send + Sync>) -> Self {
         let place = place();
-        let chain = chain(&factory, &place, &[], None);
-        Harness {
+        let chain = chain(&factory, &place, &[], None, false);
+        let mut harness = Harness {
             factory,
             place,
             sides: Vec::new(),
@@ -123,14 +137,47 @@ impl<T: Record> Harness<T> {
             collected: Collected::default(),
             now: 0,
             checkpoint: 0,
+            held: Default::default(),
             output: PhantomData,
+        };
+        harness.start(None);
+        harness
+    }
+
+    fn start(&mut self, restored: Option<OperatorSnapshot>) {
+        // Every other time, memory has no room for rows: that must make no difference.
+        let spills = self.checkpoint.is_multiple_of(2);
+        self.chain = chain(&self.factory, &self.place, &self.sides, restored, spills);
+        self.checkpoint += 1;
+        let mut base = [OperatorSnapshot::default()];
+        let added = self.chain.add_states(self.checkpoint, Extent::Base, &mut base);
+        added.unwrap_or_else(|error| panic!("{}", describe(&error)));
+        let [base] = base;
+        self.held = (self.checkpoint, OperatorSnapshot::default());
+        let base = self.drained(base);
+        self.held.1.add(base);
+    }
+
+    /// A snapshot with what is still to be written of it.
+    fn drained(&mut self, mut snapshot: OperatorSnapshot) -> OperatorSnapshot {
+        let mut chunks = Vec::new();
+        loop {
+            match self.chain.drain(&mut Budget::new(3, usize::MAX), &mut chunks) {
+                Ok(false) => {}
+                Ok(true) => break,
+                Err(error) => panic!("{}", describe(&error)),
+            }
         }
+        for chunk in chunks {
+            snapshot.states[chunk.state].groups.push(chunk.rows);
+        }
+        snapshot
     }
 
     /// Collects a side output too. Call before pushing anything.
     pub fn with_side<S: Record>(mut self, tag: &OutputTag<S>) -> Self {
         self.sides.push(Arc::clone(tag.name()));
-        self.chain = chain(&self.factory, &self.place, &self.sides, None);
+        self.start(None);
         self
     }
 
@@ -138,7 +185,7 @@ impl<T: Record> Harness<T> {
     /// pushing anything.
     pub fn with_place(mut self, change: impl FnOnce(&mut Place)) -> Self {
         change(&mut self.place);
-        self.chain = chain(&self.factory, &self.place, &self.sides, None);
+        self.start(None);
         self
     }
 
@@ -194,26 +241,33 @@ impl<T: Record> Harness<T> {
         self.run();
     }
 
-    /// Takes a snapshot.
+    /// Takes a snapshot of everything.
     pub fn snapshot(&mut self) -> OperatorSnapshot {
+        self.take(Extent::Base)
+    }
+
+    fn take(&mut self, extent: Extent) -> OperatorSnapshot {
         self.checkpoint += 1;
         let barrier = Barrier { checkpoint: self.checkpoint, savepoint: None, stop: false };
+        self.chain.announce(self.checkpoint, extent);
         self.chain.push(0, Element::Barrier(barrier));
         self.run();
         let (_, mut snapshots) = self.chain.take_snapshot().expect("the barrier has passed the chain");
-        snapshots.remove(0)
+        self.drained(snapshots.remove(0))
     }
 
     /// Starts anew from a snapshot. What was put out so far is kept.
     pub fn restore(&mut self, snapshot: OperatorSnapshot) {
-        self.chain = chain(&self.factory, &self.place, &self.sides, Some(snapshot));
+        self.start(Some(snapshot));
     }
 
-    /// Takes a snapshot, splits it over `parallelism` instances, joins it again, and starts anew from it.
+    /// Takes a snapshot of what has changed since the operator was started, adds it to the one taken then, splits both
+    /// over `parallelism` instances, joins them again, and starts anew from them.
     pub fn restart_through(&mut self, parallelism: usize) {
-        let snapshot = [self.snapshot()];
+        let (checkpoint, mut snapshot) = std::mem::take(&mut self.held);
+        snapshot.add(self.take(Extent::Since(checkpoint)));
         let parts: Vec<_> = (0..parallelism)
-            .map(|index| redistribute(&snapshot, index, parallelism, MAX_PARALLELISM))
+            .map(|index| redistribute(std::slice::from_ref(&snapshot), index, parallelism, MAX_PARALLELISM))
             .collect();
         self.restore(redistribute(&parts, 0, 1, MAX_PARALLELISM));
     }

@@ -95,8 +95,21 @@ impl Partitioning {
 
     /// By the key's hash.
     pub fn hash<T: Record, K: Key, F: Fn(&T) -> K + Send + Sync + 'static>(key: Arc<F>) -> Self {
+        Self::by_hash(move |record: &T| hash_key(&key(record)), std::mem::needs_drop::<K>())
+    }
+
+    /// By the hash of a key that lies within the record.
+    pub fn hash_ref<T: Record, K: Key, F: Fn(&T) -> &K + Send + Sync + 'static>(key: Arc<F>) -> Self {
+        Self::by_hash(move |record: &T| hash_key(key(record)), std::mem::needs_drop::<K>())
+    }
+
+    /// By a hash. Those of keys on the heap, or that may be, go along, since the operator behind the edge needs them too;
+    /// those of numbers are made again faster than they are carried.
+    fn by_hash<T: Record>(hash: impl Fn(&T) -> u64 + Send + Sync + 'static, goes_along: bool) -> Self {
+        let hash = Arc::new(hash);
         Self::new::<T, _>(Pattern::Hash, move |place| ByHash {
-            key: Arc::clone(&key),
+            hash: Arc::clone(&hash),
+            goes_along,
             max_parallelism: place.max_parallelism,
             owners: (0..place.max_parallelism)
                 .map(|group| owner_of_group(group as u16, place.max_parallelism, place.channels) as u16)
@@ -176,23 +189,23 @@ impl<T: Record> Chooser<T> for Even {
     }
 }
 
-struct ByHash<F> {
-    key: Arc<F>,
+struct ByHash<H> {
+    hash: Arc<H>,
+    goes_along: bool,
     max_parallelism: u32,
     owners: Vec<u16>,
     targets: Vec<u16>,
     hashes: Vec<u64>,
 }
 
-impl<T: Record, K: Key, F: Fn(&T) -> K + Send + Sync + 'static> Chooser<T> for ByHash<F> {
+impl<T: Record, H: Fn(&T) -> u64 + Send + Sync + 'static> Chooser<T> for ByHash<H> {
     fn spread(&mut self, rows: Rows<T>, buffers: &mut [Rows<T>]) {
         let target = |hash: u64| self.owners[key_group(hash, self.max_parallelism) as usize];
-        let hashes = rows.records.iter().map(|record| hash_key(&(self.key)(record)));
-        // Hashes first, in a loop that does nothing else. Those of keys on the heap, or that may be, go along, since the
-        // operator behind the edge needs them too; those of numbers are made again faster than they are carried.
+        let hashes = rows.records.iter().map(&*self.hash);
+        // Hashes first, in a loop that does nothing else.
         self.targets.clear();
         self.hashes.clear();
-        if std::mem::needs_drop::<K>() {
+        if self.goes_along {
             self.hashes.extend(hashes);
             self.targets.extend(self.hashes.iter().map(|hash| target(*hash)));
         } else {
@@ -278,6 +291,25 @@ mod tests {
         }
         records.sort_unstable();
         assert_eq!(records, (0..200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_key_within_the_record_goes_where_a_copy_of_it_goes() {
+        fn name(record: &(String, u8)) -> &String {
+            &record.0
+        }
+        let place = PartitionerPlace { subtask: 0, channels: 3, max_parallelism: 128 };
+        let of_copy = (Partitioning::hash(Arc::new(|record: &(String, u8)| record.0.clone())).factory)(place);
+        let of_key = (Partitioning::hash_ref(Arc::new(name)).factory)(place);
+        let [of_copy, of_key] = [of_copy, of_key].map(|mut partitioner| {
+            let records = (0..100u8).map(|n| (n.to_string(), n)).collect();
+            partitioner.add(Box::new(Rows::<(String, u8)>::untimed(records))).unwrap();
+            [0, 1, 2].map(|channel| {
+                let mut rows = downcast::<Rows<(String, u8)>>(partitioner.take(channel).unwrap()).unwrap();
+                (rows.take_hashes().unwrap(), rows.records)
+            })
+        });
+        assert_eq!(of_copy, of_key);
     }
 
     #[test]

@@ -19,16 +19,50 @@ pub enum StateKind {
     Broadcast,
 }
 
-/// Rows of one key group of a keyed state.
+/// What rows of a snapshot do to the state, in the order in which it is done: those of one snapshot all drop, then
+/// delete, then put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RowOp {
+    /// Each row names a part of the state, such as a window's pane, of which nothing remains.
+    Drop,
+    /// Each row is a key that is not there any more.
+    Delete,
+    /// Each row is a key with its value.
+    Put,
+}
+
+/// Stands for a key group where rows are of a state that has none: broadcast state.
+pub const UNKEYED: u16 = u16::MAX;
+
+/// Rows of a state of one key group, or, if the rows are dropped parts, of several.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupRows {
-    /// The key group.
-    pub group: u16,
+    /// What they do.
+    pub op: RowOp,
+    /// The first key group.
+    pub first: u16,
+    /// The last key group.
+    pub last: u16,
     /// Number of rows.
     pub rows: u32,
     /// The rows, one MessagePack value after the other.
     #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
+}
+
+impl GroupRows {
+    /// Rows of one key group.
+    pub fn new(op: RowOp, group: u16, rows: u32, bytes: Vec<u8>) -> Self {
+        GroupRows { op, first: group, last: group, rows, bytes }
+    }
+
+    /// The same for those of their key groups that are in a range.
+    pub fn within(mut self, range: KeyGroupRange) -> Option<Self> {
+        let end = range.first.saturating_add(range.count);
+        self.first = self.first.max(range.first);
+        self.last = self.last.min(end.checked_sub(1)?);
+        (self.first <= self.last).then_some(self)
+    }
 }
 
 /// One state of one subtask.
@@ -38,7 +72,9 @@ pub struct StateSnapshot {
     pub name: String,
     /// How it is handed out again.
     pub kind: StateKind,
-    /// Keyed state: rows per key group.
+    /// Whether it holds all of the state. A later snapshot takes its place; one that does not is added to it.
+    pub is_whole: bool,
+    /// Keyed and broadcast state: rows per key group.
     pub groups: Vec<GroupRows>,
     /// Other state: items, each a MessagePack value.
     pub items: Vec<serde_bytes::ByteBuf>,
@@ -47,7 +83,18 @@ pub struct StateSnapshot {
 impl StateSnapshot {
     /// An empty snapshot.
     pub fn new(name: &str, kind: StateKind) -> Self {
-        StateSnapshot { name: name.to_string(), kind, groups: Vec::new(), items: Vec::new() }
+        StateSnapshot { name: name.to_string(), kind, is_whole: true, groups: Vec::new(), items: Vec::new() }
+    }
+
+    /// Adds what a later snapshot of the same state holds.
+    pub fn add(&mut self, mut later: StateSnapshot) {
+        // A snapshot is written while the state changes, so its rows are in no order.
+        later.groups.sort_by_key(|rows| rows.op);
+        if later.is_whole {
+            *self = later;
+        } else {
+            self.groups.append(&mut later.groups);
+        }
     }
 
     /// Bytes of state held.
@@ -73,6 +120,22 @@ pub struct OperatorSnapshot {
 }
 
 impl OperatorSnapshot {
+    /// Adds what a later snapshot of the same operator and subtask holds.
+    pub fn add(&mut self, later: OperatorSnapshot) {
+        let mut former = std::mem::take(&mut self.states);
+        *self = OperatorSnapshot { states: Vec::new(), ..later };
+        for state in later.states {
+            let found =
+                former.iter().position(|former| former.name == state.name && former.kind == state.kind);
+            let mut sum = match found {
+                Some(at) => former.swap_remove(at),
+                None => StateSnapshot::new(&state.name, state.kind),
+            };
+            sum.add(state);
+            self.states.push(sum);
+        }
+    }
+
     /// Bytes of state held.
     pub fn bytes(&self) -> usize {
         self.states.iter().map(StateSnapshot::bytes).sum()
@@ -86,6 +149,20 @@ pub struct SubtaskSnapshot {
     pub checkpoint: CheckpointId,
     /// The operators, in chain order.
     pub operators: Vec<OperatorSnapshot>,
+}
+
+impl SubtaskSnapshot {
+    /// Adds what a later snapshot of the same subtask holds.
+    pub fn add(&mut self, later: SubtaskSnapshot) {
+        self.checkpoint = later.checkpoint;
+        let mut former = std::mem::take(&mut self.operators);
+        for operator in later.operators {
+            let found = former.iter().position(|former| former.uid == operator.uid);
+            let mut sum = found.map(|at| former.swap_remove(at)).unwrap_or_default();
+            sum.add(operator);
+            self.operators.push(sum);
+        }
+    }
 }
 
 /// What one subtask of an operator gets back, out of what all its former subtasks left, in their order.
@@ -122,8 +199,8 @@ pub fn redistribute(
         let mut state = StateSnapshot::new(name, kind);
         match kind {
             StateKind::Keyed => {
-                let groups = old.iter().flatten().flat_map(|state| &state.groups);
-                state.groups.extend(groups.filter(|group| range.contains(group.group)).cloned());
+                let groups = old.iter().flatten().flat_map(|state| &state.groups).cloned();
+                state.groups.extend(groups.filter_map(|rows| rows.within(range)));
             }
             StateKind::List if same => {
                 state.items = old[index].map(|state| state.items.clone()).unwrap_or_default();
@@ -136,8 +213,7 @@ pub fn redistribute(
                 state.items.extend(old.iter().flatten().flat_map(|state| &state.items).cloned());
             }
             StateKind::Broadcast => {
-                state.items =
-                    old.iter().flatten().next().map(|state| state.items.clone()).unwrap_or_default();
+                state.groups = old.iter().flatten().next().map(|s| s.groups.clone()).unwrap_or_default();
             }
         }
         result.states.push(state);
@@ -154,7 +230,7 @@ mod tests {
         let range = KeyGroupRange::of_subtask(index, parallelism, 128);
         let mut keyed = StateSnapshot::new("keyed", StateKind::Keyed);
         for group in range.first..range.first + range.count {
-            keyed.groups.push(GroupRows { group, rows: 1, bytes: vec![group as u8] });
+            keyed.groups.push(GroupRows::new(RowOp::Put, group, 1, vec![group as u8]));
         }
         let mut list = StateSnapshot::new("list", StateKind::List);
         list.items = (0..items).map(|i| serde_bytes::ByteBuf::from(vec![index as u8, i as u8])).collect();
@@ -170,7 +246,7 @@ mod tests {
                 let mut groups: Vec<u16> = Vec::new();
                 let mut list: Vec<Vec<u8>> = Vec::new();
                 for part in parts {
-                    groups.extend(part.states[0].groups.iter().map(|g| g.group));
+                    groups.extend(part.states[0].groups.iter().map(|g| g.first));
                     list.extend(part.states[1].items.iter().map(|i| i.to_vec()));
                 }
                 groups.sort();
@@ -180,7 +256,7 @@ mod tests {
             prop_assert_eq!(collect(&restored), collect(&parts));
             for (index, part) in restored.iter().enumerate() {
                 let range = KeyGroupRange::of_subtask(index, new, 128);
-                prop_assert!(part.states[0].groups.iter().all(|g| range.contains(g.group)));
+                prop_assert!(part.states[0].groups.iter().all(|g| range.contains(g.first)));
                 let (n, total) = (part.states[1].items.len(), old * items);
                 prop_assert!(old == new || (total / new..=total / new + 1).contains(&n));
             }

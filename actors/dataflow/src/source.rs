@@ -6,6 +6,7 @@
 use crate::batch::{Record, Rows};
 use crate::element::Element;
 use crate::error::{BoxError, OpResult};
+use crate::ids::CheckpointId;
 use crate::operator::{Call, OpenContext, Place};
 use crate::state::{Handle, ItemList};
 use crate::time::{MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp};
@@ -71,6 +72,11 @@ pub trait SplitEnumerator<S>: Send {
     /// # Errors
     /// The state cannot be serialised.
     fn snapshot(&self) -> OpResult<Vec<u8>>;
+
+    /// Bytes that are still to be handed out, where known, for progress displays.
+    fn unread(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What reading a split gave.
@@ -105,6 +111,16 @@ pub trait SplitReader: Send {
     fn progress(&self) -> Option<(u64, u64)> {
         None
     }
+
+    /// The position has become part of a checkpoint, which may yet fail.
+    fn on_barrier(&mut self, checkpoint: CheckpointId) {
+        let _ = checkpoint;
+    }
+
+    /// A checkpoint is complete: the split is not read from before its position again.
+    fn on_complete(&mut self, checkpoint: CheckpointId) {
+        let _ = checkpoint;
+    }
 }
 
 /// What a source subtask should do next.
@@ -129,6 +145,7 @@ pub type AnyAssignment = Assignment<SplitBytes>;
 pub trait DynEnumerator: Send {
     fn next(&mut self, subtask: usize, parallelism: usize) -> OpResult<AnyAssignment>;
     fn snapshot(&self) -> OpResult<Vec<u8>>;
+    fn unread(&self) -> Option<u64>;
 }
 
 /// The reading side of a source seen without its types: the head of a source's chain.
@@ -143,6 +160,8 @@ pub trait DynSource: Send {
     fn no_more_splits(&mut self);
     fn poll(&mut self, call: &mut Call<'_>) -> OpResult<SourceStatus>;
     fn before_snapshot(&mut self, call: &mut Call<'_>) -> OpResult;
+    fn on_barrier(&mut self, checkpoint: CheckpointId);
+    fn on_complete(&mut self, checkpoint: CheckpointId);
     fn progress(&self) -> Option<(u64, u64)>;
 }
 
@@ -184,6 +203,9 @@ impl<S: Split> DynEnumerator for ErasedEnumerator<S> {
     }
     fn snapshot(&self) -> OpResult<Vec<u8>> {
         self.0.snapshot()
+    }
+    fn unread(&self) -> Option<u64> {
+        self.0.unread()
     }
 }
 
@@ -356,6 +378,14 @@ impl<S: Source> DynSource for SourceDriver<S> {
         Ok(())
     }
 
+    fn on_barrier(&mut self, checkpoint: CheckpointId) {
+        self.open.iter_mut().for_each(|open| open.reader.on_barrier(checkpoint));
+    }
+
+    fn on_complete(&mut self, checkpoint: CheckpointId) {
+        self.open.iter_mut().for_each(|open| open.reader.on_complete(checkpoint));
+    }
+
     fn progress(&self) -> Option<(u64, u64)> {
         let mut sum = self.done;
         for (read, size) in self.open.iter().filter_map(|open| open.reader.progress()) {
@@ -394,3 +424,6 @@ impl<S: Split> SplitEnumerator<S> for FixedSplits<S> {
         Ok(rmp_serde::to_vec_named(&self.left)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,31 +1,53 @@
 //! State of operators: declared once, typed in memory, snapshotted by the runtime.
 //!
+//! A snapshot of tables and timers holds what has changed since a former one ([`Extent`]) and is written in slices
+//! ([`StateStore::drain`]) while the state goes on changing; other state is small and written at once.
+//!
+//! Rows of tables leave memory for a [`ColdStore`] where there is too little of it ([`Spill`]).
+//!
 //! An operator declares its states in [`Operator::open`](crate::operator::Operator::open) and gets a [`Handle`] for
 //! each. The [`StateStore`] owns them; during a call the operator borrows them by handle, once per batch.
 
+mod bits;
 mod broadcast;
+mod changes;
 mod codec;
+mod cold;
 mod handles;
 mod list;
+mod namespaces;
+mod panes;
 mod prefetch;
+mod rows;
+mod spilled;
 mod table;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use broadcast::BroadcastTable;
+pub use changes::{Budget, Extent, Incremental};
+pub use cold::{ColdCursor, ColdRow, ColdStore, ColdTable, Spill, SpillCounts, StateMemory};
 pub use handles::{
     AggregatingState, KeyScope, ListState, MapState, ReducingState, Scope, StateTtl, TtlUpdate, ValueState,
 };
 pub use list::ItemList;
-pub use table::{KeyedTable, LookAhead, NamespacedTable};
+pub use namespaces::NamespacedTable;
+pub use table::{KeyedTable, LookAhead};
 pub use timers::Timers;
 
 use crate::error::Error;
+use crate::ids::CheckpointId;
 use crate::key::KeyGroupRange;
-use crate::snapshot::{StateKind, StateSnapshot};
+use crate::snapshot::{GroupRows, StateKind, StateSnapshot};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// Rows that one call to keep within memory moves at most.
+const MOST_MOVED: usize = 16 << 10;
 
 /// What may be kept as a state's value. Implemented for all types that can be sent and (de)serialised.
 pub trait StateValue: Send + Serialize + DeserializeOwned + 'static {}
@@ -36,17 +58,41 @@ pub trait State: Any + Send {
     /// How it is handed out on a restore.
     fn kind(&self) -> StateKind;
 
-    /// Writes everything to `out`.
-    ///
-    /// # Errors
-    /// A key or value that cannot be serialised.
-    fn snapshot(&self, out: &mut StateSnapshot) -> Result<(), Error>;
-
     /// Adds what a snapshot holds to the state.
     ///
     /// # Errors
     /// Bytes that do not fit the state's type.
     fn restore(&mut self, from: &StateSnapshot) -> Result<(), Error>;
+
+    /// The state as one that knows what has changed.
+    fn incremental(&mut self) -> Option<&mut dyn Incremental> {
+        None
+    }
+
+    /// Lets rows leave memory. Called before anything is put into the state.
+    fn spill(&mut self, spill: &Arc<Spill>) {
+        let _ = spill;
+    }
+
+    /// Bytes in memory, of a state whose rows may leave it.
+    fn memory(&mut self) -> usize {
+        0
+    }
+
+    /// Moves up to `most` rows out of memory. Returns how many; 0 if there is nothing to move.
+    fn move_out(&mut self, most: usize) -> usize {
+        let _ = most;
+        0
+    }
+
+    /// Writes everything to `out`, for a state that does not know what has changed, and so has to be small.
+    ///
+    /// # Errors
+    /// A key or value that cannot be serialised.
+    fn snapshot(&self, out: &mut StateSnapshot) -> Result<(), Error> {
+        let _ = out;
+        Ok(())
+    }
 }
 
 /// Names a state of a [`StateStore`] together with its type. Small and freely copied.
@@ -75,12 +121,65 @@ pub struct StateStore {
     range: KeyGroupRange,
     restored: Vec<StateSnapshot>,
     states: Vec<(String, Box<dyn State>)>,
+    /// The checkpoint since which changes are noted, if they are.
+    since: Option<CheckpointId>,
+    /// The state that is next to be drained, while a snapshot is under way.
+    draining: Option<usize>,
+    spill: Option<Arc<Spill>>,
 }
 
 impl StateStore {
     /// A store for the given key groups that hands restored state to whoever declares it.
     pub fn new(range: KeyGroupRange, restored: Vec<StateSnapshot>) -> Self {
-        StateStore { range, restored, states: Vec::new() }
+        StateStore { range, restored, states: Vec::new(), since: None, draining: None, spill: None }
+    }
+
+    /// Has states take note of changes, for snapshots that hold no more than those. What is restored counts as held by
+    /// the given checkpoint. Call before any state is declared.
+    pub fn noting_changes(mut self, since: CheckpointId) -> Self {
+        self.since = Some(since);
+        self
+    }
+
+    /// Lets rows of tables leave memory that have no room in it. Call before any state is declared.
+    pub fn spilling(mut self, spill: Arc<Spill>) -> Self {
+        self.spill = Some(spill);
+        self
+    }
+
+    /// Numbers of state that is kept partly outside memory, if it may be.
+    pub fn spill_counts(&self) -> Option<SpillCounts> {
+        self.spill.as_ref().map(|spill| spill.counts())
+    }
+
+    /// Moves rows out of memory while there is too little of it: called between calls of the operator. Also tells
+    /// whether what the operator has read since the last time can be relied on.
+    ///
+    /// # Errors
+    /// The store outside memory has failed.
+    pub fn keep_within_memory(&mut self) -> Result<(), Error> {
+        let Some(spill) = self.spill.clone() else { return Ok(()) };
+        for (_, state) in &mut self.states {
+            state.memory();
+        }
+        let mut left = MOST_MOVED;
+        while left > 0 && !spill.has_room_for(0) {
+            let sized = self.states.iter_mut().map(|(_, state)| (state.memory(), state));
+            let largest = sized.max_by_key(|(bytes, _)| *bytes);
+            let moved = largest.map_or(0, |(_, state)| state.move_out(left));
+            if moved == 0 {
+                break;
+            }
+            left = left.saturating_sub(moved);
+        }
+        self.check_store()
+    }
+
+    fn check_store(&self) -> Result<(), Error> {
+        match self.spill.as_ref().and_then(|spill| spill.take_error()) {
+            Some(source) => Err(Error::Spill { source }),
+            None => Ok(()),
+        }
     }
 
     /// The key groups this instance owns.
@@ -96,6 +195,9 @@ impl StateStore {
         if self.states.iter().any(|(taken, _)| taken == name) {
             return Err(Error::DuplicateState(name.to_string()));
         }
+        if let Some(spill) = &self.spill {
+            state.spill(spill);
+        }
         if let Some(at) = self.restored.iter().position(|snapshot| snapshot.name == name) {
             let snapshot = self.restored.swap_remove(at);
             if snapshot.kind != state.kind() {
@@ -106,6 +208,10 @@ impl StateStore {
                 });
             }
             state.restore(&snapshot)?;
+            self.check_store()?;
+        }
+        if let (Some(since), Some(state)) = (self.since, state.incremental()) {
+            state.track(since);
         }
         self.states.push((name.to_string(), Box::new(state)));
         Ok(Handle { index: self.states.len() - 1, state: PhantomData })
@@ -205,18 +311,97 @@ impl StateStore {
         (a.downcast_mut().expect(expectation), b.downcast_mut().expect(expectation))
     }
 
-    /// Writes all states.
+    /// Begins a snapshot at a checkpoint's barrier: writes small states whole, and for each of the others the head of
+    /// what [`drain`](StateStore::drain) will write. The one before must be drained or abandoned.
     ///
     /// # Errors
     /// A key or value that cannot be serialised.
-    pub fn snapshot(&self) -> Result<Vec<StateSnapshot>, Error> {
-        self.states
-            .iter()
-            .map(|(name, state)| {
-                let mut snapshot = StateSnapshot::new(name, state.kind());
-                state.snapshot(&mut snapshot)?;
-                Ok(snapshot)
-            })
-            .collect()
+    pub fn open_epoch(
+        &mut self,
+        checkpoint: CheckpointId,
+        extent: Extent,
+    ) -> Result<Vec<StateSnapshot>, Error> {
+        debug_assert!(self.draining.is_none(), "the last snapshot is not done");
+        self.draining = Some(0);
+        let is_noted = self.since.is_some();
+        let heads = self.states.iter_mut().map(|(name, state)| {
+            let mut head = StateSnapshot::new(name, state.kind());
+            match state.incremental() {
+                Some(state) => {
+                    if !is_noted {
+                        // Needed until the snapshot is done, to tell what has changed meanwhile.
+                        state.track(0);
+                    }
+                    state.open_epoch(checkpoint, if is_noted { extent } else { Extent::Base });
+                    head.is_whole = false;
+                }
+                None => state.snapshot(&mut head)?,
+            }
+            Ok(head)
+        });
+        heads.collect()
+    }
+
+    /// Writes the next slice of the snapshot under way: rows with the place of their state among the heads. Returns
+    /// whether that was the last.
+    ///
+    /// # Errors
+    /// A key or value that cannot be serialised.
+    pub fn drain(&mut self, budget: &mut Budget, out: &mut Vec<(usize, GroupRows)>) -> Result<bool, Error> {
+        let Some(mut at) = self.draining else { return Ok(true) };
+        let mut rows = Vec::new();
+        while let Some((name, state)) = self.states.get_mut(at) {
+            let drained = state.incremental().map_or(Ok(true), |state| state.drain(name, budget, &mut rows));
+            out.extend(rows.drain(..).map(|rows| (at, rows)));
+            let is_done = drained?;
+            if let Some(source) = self.spill.as_ref().and_then(|spill| spill.take_error()) {
+                return Err(Error::Spill { source });
+            }
+            if !is_done {
+                self.draining = Some(at);
+                return Ok(false);
+            }
+            at += 1;
+        }
+        self.end_snapshot();
+        Ok(true)
+    }
+
+    /// A snapshot of everything, written at once, outside any checkpoint: for tests of sources and sinks.
+    ///
+    /// # Errors
+    /// A key or value that cannot be serialised.
+    pub fn snapshot(&mut self) -> Result<Vec<StateSnapshot>, Error> {
+        let mut snapshots = self.open_epoch(CheckpointId::MAX, Extent::Base)?;
+        let mut out = Vec::new();
+        while !self.drain(&mut Budget::unlimited(), &mut out)? {}
+        for (state, rows) in out {
+            snapshots[state].groups.push(rows);
+        }
+        Ok(snapshots)
+    }
+
+    /// Whether a snapshot is under way.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
+    /// Gives up the snapshot under way, if any. The next one holds what it would have held.
+    pub fn abandon(&mut self) {
+        if self.draining.is_some() {
+            self.incremental().for_each(|state| state.abandon());
+            self.end_snapshot();
+        }
+    }
+
+    fn end_snapshot(&mut self) {
+        self.draining = None;
+        if self.since.is_none() {
+            self.incremental().for_each(|state| state.untrack());
+        }
+    }
+
+    fn incremental(&mut self) -> impl Iterator<Item = &mut dyn Incremental> {
+        self.states.iter_mut().filter_map(|(_, state)| state.incremental())
     }
 }

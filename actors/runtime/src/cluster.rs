@@ -3,6 +3,7 @@
 use crate::client::{JobClient, JobError};
 use crate::clock::Clock;
 use crate::config::{Config, SlotPlacement};
+use crate::daemon::client::ClusterClient;
 use crate::fault::FaultInjector;
 use crate::jobmanager::{JobManager, JobManagerMessage, Submission};
 use crate::report::JobStatus;
@@ -54,6 +55,7 @@ type RootArguments = (
     u64,
     Box<dyn WorkerProvider>,
     Option<MemoryNetwork>,
+    Config,
     oneshot::Sender<ActorRef<JobManagerMessage>>,
 );
 
@@ -65,7 +67,7 @@ impl Actor for Root {
     async fn pre_start(
         &self,
         myself: ActorRef<RootMessage>,
-        (clock, seed, provider, network, reply): RootArguments,
+        (clock, seed, provider, network, config, reply): RootArguments,
     ) -> Result<RootState, ActorProcessingErr> {
         let seed_of_slots = seed.rotate_left(32);
         let arguments = resource::Arguments {
@@ -77,7 +79,7 @@ impl Actor for Root {
         };
         let (resource_manager, _): (ActorRef<ResourceManagerMessage>, _) =
             Actor::spawn_linked(None, ResourceManager, arguments, myself.get_cell()).await?;
-        let arguments = (resource_manager, clock, seed);
+        let arguments = (resource_manager, clock, seed, config);
         let (job_manager, _) = Actor::spawn_linked(None, JobManager, arguments, myself.get_cell()).await?;
         let _ = reply.send(job_manager.clone());
         Ok(RootState { job_manager })
@@ -120,7 +122,7 @@ impl Cluster {
     /// # Errors
     /// Its actors cannot be started.
     pub async fn start_linked(config: &Config, network: MemoryNetwork) -> Result<Self, RunError> {
-        Self::start_with(config, Some(network)).await
+        Self::start_with(config, Some(network.with_heartbeat_timeout(config.heartbeat.timeout))).await
     }
 
     async fn start_with(config: &Config, network: Option<MemoryNetwork>) -> Result<Self, RunError> {
@@ -128,7 +130,8 @@ impl Cluster {
             InProcessProvider { task_managers: config.taskmanager.count, slots: config.taskmanager.slots };
         let (reply, answer) = oneshot::channel();
         let clock = Clock::new();
-        let arguments: RootArguments = (clock, random_seed(), Box::new(provider), network, reply);
+        let arguments: RootArguments =
+            (clock, random_seed(), Box::new(provider), network, config.clone(), reply);
         let (root, _) = Actor::spawn(None, Root, arguments)
             .await
             .map_err(|error| RunError::Cluster(error.to_string()))?;
@@ -190,6 +193,15 @@ impl Cluster {
     /// The cluster has ended.
     pub async fn job(&self, job: JobId) -> Result<Option<JobClient>, RunError> {
         self.ask(|reply| JobManagerMessage::Find { job, reply }).await
+    }
+
+    /// A client of the kind that clusters of processes have.
+    pub fn client(&self) -> ClusterClient {
+        let job_manager = self.job_manager.clone();
+        ClusterClient::here(Arc::new(move |request, reply| {
+            // One that has ended drops the reply, which tells whoever asks.
+            let _ = job_manager.cast(JobManagerMessage::Asked(Box::new(request), reply));
+        }))
     }
 
     /// Ends the cluster and all its jobs.

@@ -191,6 +191,16 @@ keys! {
         "checkpoint.retained" => retained: usize = 1, 1..=1_000;
     }
 
+    /// `state.*`: where keyed state lies.
+    StateConfig {
+        /// Memory for the keyed state of all subtasks of a worker; what is more lies on disk. Unset: all of it is in memory,
+        /// however much there is. Memory that rows have of their own, such as that of strings, is estimated.
+        "state.memory" => memory: Option<ByteSize> = None;
+        /// Folder for state that memory has no room for, on a disk that is fast. What lies there is of use to the running
+        /// attempt only. Unset: the system's folder for temporary files.
+        "state.spill-dir" => spill_dir: Option<PathBuf> = None;
+    }
+
     /// `savepoint.*`: where savepoints go.
     SavepointConfig {
         /// Folder for savepoints requested without one; unset: each request must name its folder.
@@ -250,11 +260,16 @@ keys! {
         "taskmanager.count" => count: usize = 1, 1..=10_000;
         /// Slots each TaskManager offers; unset: as many as the job needs.
         "taskmanager.slots" => slots: Option<usize> = None, 1..=32_768;
+        /// Memory that a worker's process may use for data; unset: as much as there is.
+        "taskmanager.worker-memory" => worker_memory: Option<ByteSize> = None;
+        /// How long a daemon that is asked to end waits for the checkpoints that are under way.
+        "taskmanager.leave-timeout" => leave_timeout: Duration = Duration::from_secs(8);
     }
 
     /// `cluster.*`: where a cluster of processes is, and what it keeps.
     ClusterConfig {
-        /// Where the JobManager is reached, as `host:port`.
+        /// Where the JobManager is reached, as `host:port`; where there are several of which one leads, all of them,
+        /// separated by commas.
         "cluster.jobmanager" => jobmanager: String = "127.0.0.1:6123".to_string();
         /// Name or address by which the processes of other machines reach this one.
         "cluster.host" => host: String = "127.0.0.1".to_string();
@@ -269,6 +284,44 @@ keys! {
         "cluster.slot-placement" => slot_placement: SlotPlacement = SlotPlacement::Pack;
         /// How long a job waits for slots.
         "cluster.slot-timeout" => slot_timeout: Duration = Duration::from_secs(300), 1..=u64::MAX;
+    }
+
+    /// `high-availability.*`: several JobManagers, of which one leads and the others stand by.
+    HighAvailabilityConfig {
+        /// Folder that all of them share: there they elect the one that leads, which keeps its jobs and programs there;
+        /// unset: there is one JobManager.
+        "high-availability.dir" => dir: Option<PathBuf> = None;
+        /// How long the one that leads may be silent before another one does. All must have the same.
+        "high-availability.lease" => lease: Duration = Duration::from_secs(10), 1_000..=u64::MAX;
+    }
+
+    /// `rest.*`: where the REST interface and the web page are.
+    RestConfig {
+        /// Address on which they are served. One that other machines reach needs 'rest.certificates' and 'rest.token'.
+        "rest.address" => address: String = "127.0.0.1".to_string();
+        /// Port on which they are served; unset: 8081 or the next that is free for a JobManager, none for a program that
+        /// runs its job itself; 0: none.
+        "rest.port" => port: Option<usize> = None, 0..=65_535;
+        /// Folder with 'node.pem' and 'node.key', for HTTPS: as `hurtig certs node` makes them, or one's own.
+        "rest.certificates" => certificates: Option<PathBuf> = None;
+        /// File that holds the token that whoever asks must show.
+        "rest.token" => token: Option<PathBuf> = None;
+        /// File that holds a token with which one may look, and change nothing.
+        "rest.read-only-token" => read_only_token: Option<PathBuf> = None;
+        /// Whether others may reach it without TLS or token: whoever does can run programs as this user.
+        "rest.insecure" => insecure: bool = false;
+        /// The largest program that is accepted.
+        "rest.max-upload" => max_upload: ByteSize = ByteSize(1 << 30);
+    }
+
+    /// `metrics.*`: where metrics are sent. Prometheus fetches them at `/metrics` of the REST interface.
+    MetricsConfig {
+        /// Time between two reports to StatsD and Graphite.
+        "metrics.interval" => interval: Duration = Duration::from_secs(10), 1..=u64::MAX;
+        /// Address of a StatsD to report to, by UDP, as `host:port`.
+        "metrics.statsd" => statsd: Option<String> = None;
+        /// Address of a Graphite to report to, by its text protocol over TCP, as `host:port`.
+        "metrics.graphite" => graphite: Option<String> = None;
     }
 
     /// `heartbeat.*`: how the processes of a cluster find that another is gone. All should have the same.
@@ -297,6 +350,8 @@ keys! {
         exchange: ExchangeConfig;
         /// When checkpoints are taken, where they lie, and when they count as failed.
         checkpoint: CheckpointConfig;
+        /// Where keyed state lies.
+        state: StateConfig;
         /// Where savepoints go.
         savepoint: SavepointConfig;
         /// Whether and when a failed job is tried again.
@@ -305,6 +360,12 @@ keys! {
         taskmanager: TaskManagerConfig;
         /// Where a cluster of processes is, and what it keeps.
         cluster: ClusterConfig;
+        /// Several JobManagers, of which one leads and the others stand by.
+        high_availability: HighAvailabilityConfig;
+        /// Where the REST interface and the web page are.
+        rest: RestConfig;
+        /// Where metrics are sent.
+        metrics: MetricsConfig;
         /// How the processes of a cluster find that another is gone.
         heartbeat: HeartbeatConfig;
         /// What a job starts from.
@@ -331,6 +392,13 @@ impl std::ops::Deref for Config {
 impl std::ops::DerefMut for Config {
     fn deref_mut(&mut self) -> &mut Keys {
         &mut self.keys
+    }
+}
+
+impl ClusterConfig {
+    /// The addresses in `cluster.jobmanager`.
+    pub fn job_managers(&self) -> Vec<String> {
+        self.jobmanager.split(',').map(|address| address.trim().to_string()).collect()
     }
 }
 
@@ -371,6 +439,12 @@ impl Config {
                 Described { entry, value, origin }
             })
             .collect()
+    }
+
+    /// The keys that are not as by default, with their values.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let set = self.describe().into_iter().filter(|key| key.origin != Origin::Default);
+        set.filter_map(|key| Some((key.entry.name.to_string(), key.value?))).collect()
     }
 
     /// The restart strategy to use, with `auto` decided: never [`RestartStrategyConfig::Auto`].

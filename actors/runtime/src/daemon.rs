@@ -3,5 +3,23 @@
 
 pub mod client;
 pub mod jobmanager;
+mod leader;
 pub mod memory;
 pub mod taskmanager;
+
+use crate::node::Node;
+use ractor::{ActorRef, Message};
+use tokio::sync::oneshot;
+
+/// Ends a daemon: lets it finish what is waited for, which it answers with its node, says goodbye to its peers, and then
+/// ends its children and itself.
+async fn end<M: Message>(daemon: ActorRef<M>, leave: impl FnOnce(oneshot::Sender<Node>) -> M) {
+    let (done, node) = oneshot::channel();
+    if daemon.cast(leave(done)).is_ok()
+        && let Ok(node) = node.await
+    {
+        node.shutdown().await;
+    }
+    daemon.get_cell().stop_children_and_wait(None, None).await;
+    let _ = daemon.stop_and_wait(None, None).await;
+}

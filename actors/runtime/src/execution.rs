@@ -115,3 +115,30 @@ pub fn assign_slots(graph: &JobGraph) -> BTreeMap<SubtaskId, usize> {
     }
     slots
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hurtig_dataflow::graph::Vertex;
+
+    #[test]
+    fn subtasks_of_one_group_and_one_index_share_a_slot() {
+        let vertex = |(group, parallelism): &(&str, usize)| Vertex {
+            name: String::new(),
+            parallelism: *parallelism,
+            slot_group: group.to_string(),
+            chain: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
+        let vertices = [("default", 2), ("heavy", 1), ("default", 1), ("heavy", 3)];
+        let vertices = vertices.iter().map(vertex).collect();
+        let graph = JobGraph { name: "test".into(), vertices, edges: Vec::new(), max_parallelism: 128 };
+        let slots = assign_slots(&graph);
+        let of_vertex = |vertex: usize| -> Vec<usize> {
+            slots.iter().filter(|(id, _)| id.vertex == vertex).map(|(_, slot)| *slot).collect()
+        };
+        assert_eq!([0, 1, 2, 3].map(of_vertex), [vec![0, 1], vec![2], vec![0], vec![2, 3, 4]]);
+        assert_eq!(graph.slots(), 5);
+    }
+}

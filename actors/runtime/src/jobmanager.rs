@@ -3,13 +3,19 @@
 //! A JobMaster that dies before its job has ended leaves the job failed. The status of ended jobs is kept as long as
 //! the JobManager lives.
 
+mod clients;
+
 use crate::client::JobClient;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fault::FaultInjector;
 use crate::master::{Arguments, JobMaster, JobMasterMessage};
+use crate::node::Reply;
+use crate::observe::Observer;
+use crate::protocol::{ClientRequest, GraphSummary};
 use crate::report::JobStatus;
 use crate::resource::ResourceManagerMessage;
+use crate::tasks::Tasks;
 use hurtig_dataflow::graph::JobGraph;
 use hurtig_dataflow::ids::{Attempt, JobId};
 use hurtig_state::CheckpointStore;
@@ -45,6 +51,8 @@ pub enum JobManagerMessage {
         /// Where to answer.
         reply: oneshot::Sender<Vec<JobStatus>>,
     },
+    /// From a client of the kind that clusters of processes have.
+    Asked(Box<ClientRequest>, Reply),
     /// From a client: one job.
     Find {
         /// The job.
@@ -60,6 +68,8 @@ impl ractor::Message for JobManagerMessage {}
 pub struct JobManager;
 
 struct Job {
+    graph: GraphSummary,
+    observer: Observer,
     status: watch::Sender<JobStatus>,
     master: ActorRef<JobMasterMessage>,
 }
@@ -68,6 +78,8 @@ struct Job {
 pub struct State {
     clock: Clock,
     random: SmallRng,
+    config: Config,
+    tasks: Tasks,
     resource_manager: ActorRef<ResourceManagerMessage>,
     jobs: BTreeMap<JobId, Job>,
 }
@@ -75,14 +87,16 @@ pub struct State {
 impl Actor for JobManager {
     type Msg = JobManagerMessage;
     type State = State;
-    type Arguments = (ActorRef<ResourceManagerMessage>, Clock, u64);
+    type Arguments = (ActorRef<ResourceManagerMessage>, Clock, u64, Config);
 
     async fn pre_start(
         &self,
         _: ActorRef<JobManagerMessage>,
-        (resource_manager, clock, seed): Self::Arguments,
+        (resource_manager, clock, seed, config): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        Ok(State { clock, random: SmallRng::seed_from_u64(seed), resource_manager, jobs: BTreeMap::new() })
+        let random = SmallRng::seed_from_u64(seed);
+        let (tasks, jobs) = (Tasks::default(), BTreeMap::new());
+        Ok(State { clock, random, config, tasks, resource_manager, jobs })
     }
 
     async fn handle(
@@ -99,6 +113,7 @@ impl Actor for JobManager {
             JobManagerMessage::List { reply } => {
                 let _ = reply.send(state.jobs.values().map(|job| job.status.borrow().clone()).collect());
             }
+            JobManagerMessage::Asked(request, reply) => state.on_request(*request, reply),
             JobManagerMessage::Find { job, reply } => {
                 let client = |job: &Job| JobClient::new(job.master.clone(), job.status.subscribe());
                 let _ = reply.send(state.jobs.get(&job).map(client));
@@ -135,6 +150,8 @@ impl State {
         let id = JobId(self.random.random());
         let status = JobStatus::new(id, &submission.graph.name, self.clock.now());
         let (status, receiver) = watch::channel(status);
+        let graph = GraphSummary::new(&submission.graph);
+        let observer = Observer::new(submission.config.settings(), submission.config.checkpoint.retained);
         let arguments = Arguments {
             job: id,
             graph: Arc::new(submission.graph),
@@ -143,12 +160,14 @@ impl State {
             clock: self.clock,
             resource_manager: self.resource_manager.clone(),
             status: status.clone(),
+            observer: observer.clone(),
             faults: submission.faults,
             first_attempt: Attempt(1),
             completed: Vec::new(),
+            mastership: None,
         };
         let (master, _) = Actor::spawn_linked(None, JobMaster, arguments, myself.get_cell()).await?;
-        self.jobs.insert(id, Job { status, master: master.clone() });
+        self.jobs.insert(id, Job { graph, observer, status, master: master.clone() });
         Ok(JobClient::new(master, receiver))
     }
 

@@ -22,6 +22,12 @@
 //!   back, and a queue merges the watermarks that wait in it.
 //! * 2026-11: an acknowledgement names everything a sink has prepared since the last complete checkpoint, so a failed
 //!   checkpoint loses nothing and a savepoint need not publish.
+//! * 2026-11: a snapshot is drained in slices that take a ninth of a busy subtask's time and all of an idle one's. A
+//!   barrier or a trigger that comes meanwhile waits: two snapshots at once would need two sets of bits, and the second
+//!   could not be complete before the first anyway.
+//! * 2026-11: a subtask that starts anew from a checkpoint of its own job goes on with deltas on top of it, unless its
+//!   operators or key groups are others; what is restored from elsewhere may be deleted by others, and is followed by a
+//!   base.
 //! * 2026-11: the end of a job is a checkpoint like any other, asked of subtasks that have ended.
 
 pub mod actors;
@@ -35,7 +41,9 @@ pub mod failure;
 pub mod fault;
 pub mod jobmanager;
 pub mod master;
+pub mod metrics;
 pub mod node;
+pub mod observe;
 pub mod process;
 pub mod protocol;
 pub mod report;

@@ -18,6 +18,8 @@ use crate::config::{CheckpointMode, Config};
 use crate::execution::{ExecutionGraph, assign_slots};
 use crate::failure::Failure;
 use crate::fault::FaultInjector;
+use crate::observe::Observer;
+use crate::observe::subtasks::SubtaskState;
 use crate::report::{CheckpointReport, JobStatus, SubtaskReport};
 use crate::resource::{NoSlots, ResourceManagerMessage, SlotGrant};
 use crate::subtask::neighbours::SubtaskRef;
@@ -30,8 +32,9 @@ use coordinator::{Coordinator, CoordinatorMessage, SavepointReply};
 use enumerator::{Enumerator, EnumeratorMessage};
 use hurtig_dataflow::graph::{JobGraph, Logic};
 use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
+use hurtig_dataflow::panics::catch_panic;
 use hurtig_dataflow::time::millis;
-use hurtig_state::{CheckpointMetadata, CheckpointStore, SubtaskMetadata};
+use hurtig_state::{CheckpointMetadata, CheckpointStore, Error, Mastership, SubtaskMetadata};
 use lifecycle::{Lifecycle, Next};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use restart::RestartStrategy;
@@ -39,7 +42,7 @@ use restore::Restored;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// What happens in a subtask, as its master hears of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,6 +59,8 @@ pub enum SubtaskEvent {
         metadata: SubtaskMetadata,
         /// How long alignment took, in milliseconds.
         alignment_ms: i64,
+        /// For how long its barrier stopped the work, in microseconds.
+        synchronous_us: u64,
     },
     /// Its part of a checkpoint could not be stored.
     Declined {
@@ -89,10 +94,15 @@ pub enum CheckpointEvent {
         fails_job: bool,
     },
     /// A sink cannot publish.
-    CommitFailed(String),
+    CommitFailed(Failure),
     /// The last checkpoint of the job is complete and published.
     AllPublished,
+    /// A newer master has claimed the job: this one ends.
+    Deposed,
 }
+
+/// Why a JobMaster stops whose job another one has claimed.
+pub const DEPOSED: &str = "another master has taken the job over";
 
 /// What a JobMaster is told.
 pub enum JobMasterMessage {
@@ -125,6 +135,15 @@ pub enum JobMasterMessage {
         id: SubtaskId,
         /// What happened.
         event: SubtaskEvent,
+    },
+    /// From a split enumerator: the bytes that no subtask of its source has been given yet, where it knows.
+    Unread {
+        /// Its attempt.
+        attempt: Attempt,
+        /// The source's vertex.
+        vertex: usize,
+        /// Bytes.
+        bytes: Option<u64>,
     },
     /// From a Worker: a subtask has failed.
     SubtaskFailed {
@@ -173,6 +192,11 @@ pub enum JobMasterMessage {
         /// Where to answer.
         reply: SavepointReply,
     },
+    /// From a process that is about to end: answer when the checkpoints that are under way are done.
+    Settle {
+        /// Where to answer.
+        reply: oneshot::Sender<()>,
+    },
 }
 
 impl ractor::Message for JobMasterMessage {}
@@ -193,12 +217,16 @@ pub struct Arguments {
     pub resource_manager: ActorRef<ResourceManagerMessage>,
     /// Where the job's status is shown.
     pub status: watch::Sender<JobStatus>,
+    /// Where what happens is written down.
+    pub observer: Observer,
     /// Faults to put in.
     pub faults: Option<Arc<dyn FaultInjector>>,
     /// Above those of any master of the job before.
     pub first_attempt: Attempt,
     /// Checkpoints that masters of the job before have completed, oldest first.
     pub completed: Vec<Arc<CheckpointMetadata>>,
+    /// Its claim to the job, if others can claim it too.
+    pub mastership: Option<Mastership>,
 }
 
 /// The actor.
@@ -260,6 +288,9 @@ impl Actor for JobMaster {
             clock: args.clock,
             master: myself.clone(),
             committers: committers.clone(),
+            mastership: args.mastership.clone(),
+            completed: args.completed.clone(),
+            observer: args.observer.clone(),
         };
         let (coordinator, _) = Actor::spawn_linked(None, Coordinator, arguments, myself.get_cell()).await?;
         let strategy = RestartStrategy::new(&args.config, args.job.0 as u64);
@@ -308,6 +339,13 @@ impl Actor for JobMaster {
                 state.on_deployed(&myself, result).await?;
             }
             JobMasterMessage::Subtask { attempt, id, event } if attempt == now => state.on_subtask(id, event),
+            JobMasterMessage::Unread { attempt, vertex, bytes } if attempt == now => {
+                // One that looks for new files tells the same again and again.
+                state
+                    .args
+                    .status
+                    .send_if_modified(|status| status.unread.insert(vertex, bytes) != Some(bytes));
+            }
             JobMasterMessage::SubtaskFailed { attempt, failure } if attempt == now => {
                 state.fail(&myself, failure)
             }
@@ -328,9 +366,14 @@ impl Actor for JobMaster {
                 }
             }
             JobMasterMessage::Savepoint { target, stop, reply } => state.savepoint(target, stop, reply),
+            JobMasterMessage::Settle { reply } => {
+                // If it has ended, nothing is under way: whoever asks is told by the reply's end.
+                let _ = state.coordinator.cast(CoordinatorMessage::Settle { reply });
+            }
             // Of an attempt that is over: its effects are fenced off.
             JobMasterMessage::Restored { .. }
             | JobMasterMessage::Deployed { .. }
+            | JobMasterMessage::Unread { .. }
             | JobMasterMessage::Subtask { .. }
             | JobMasterMessage::SubtaskFailed { .. }
             | JobMasterMessage::Stopped { .. }
@@ -365,6 +408,7 @@ impl Actor for JobMaster {
 impl State {
     fn show(&self) {
         let lifecycle = &self.lifecycle;
+        self.args.observer.on_state(lifecycle.state(), self.args.clock.now());
         self.args.status.send_modify(|status| {
             status.state = lifecycle.state();
             status.attempt = lifecycle.attempt();
@@ -429,8 +473,23 @@ impl State {
         let (store, config, graph) =
             (self.args.store.clone(), self.args.config.clone(), Arc::clone(&self.args.graph));
         let committers = self.committers.clone();
+        let mastership = self.args.mastership.clone();
+        // What masters before this one have left behind; what this one leaves it knows.
+        let job = self.args.job;
+        let is_first = attempt == self.args.first_attempt;
         self.tasks.spawn(async move {
-            let result = restore::find(&store, &config, &graph, candidates, &committers).await;
+            if let Some(mastership) = mastership
+                && let Err(Error::Deposed { .. }) = mastership.confirm().await
+            {
+                let event = CheckpointEvent::Deposed;
+                let _ = myself.cast(JobMasterMessage::Checkpoint { attempt, event });
+                return;
+            }
+            if is_first && let Err(error) = store.delete_job(job).await {
+                let error = hurtig_dataflow::error::describe(&error);
+                tracing::warn!(%job, "files of unfinished checkpoints remain: {error}");
+            }
+            let result = restore::find(&store, &config, &graph, (job, candidates), &committers).await;
             let _ = myself.cast(JobMasterMessage::Restored { attempt, result: Box::new(result) });
         });
     }
@@ -444,6 +503,8 @@ impl State {
             exactly_once: config.checkpoint.mode == CheckpointMode::ExactlyOnce,
             checkpointing: config.checkpoint.interval.is_some(),
             strict: !config.restore.allow_non_restored,
+            state_memory: config.state.memory.map(|bytes| bytes.0),
+            spill_dir: config.state.spill_dir.clone(),
         }
     }
 
@@ -452,15 +513,20 @@ impl State {
             let _ = self.coordinator.cast(CoordinatorMessage::Restored(Arc::clone(metadata)));
             // Newer ones could not be read: they must not take the place of one that can.
             let is_readable = |completed: &Arc<CheckpointMetadata>| {
-                completed.job == metadata.job && completed.checkpoint <= metadata.checkpoint
+                completed.job == metadata.job && completed.age() <= metadata.age()
             };
             self.completed.retain(is_readable);
         }
         self.restored_sources = std::mem::take(&mut restored.sources);
         self.running.clear();
         self.subtasks.clear();
-        self.args.status.send_modify(|status| status.subtasks.clear());
+        self.args.status.send_modify(|status| {
+            status.subtasks.clear();
+            status.unread.clear();
+        });
         self.undeployed = self.workers.len();
+        let now = self.args.clock.now();
+        self.args.observer.on_deploying(self.lifecycle.attempt(), &self.placement(), now);
         let restored_from = restored.metadata.as_ref().map(|metadata| metadata.location.clone());
         for worker in self.workers.values() {
             let deployments = worker
@@ -474,6 +540,7 @@ impl State {
                     wiring: self.execution.wiring[id].clone(),
                     restored: restored.subtasks.remove(id).unwrap_or_default(),
                     settings: self.settings(),
+                    memory: None,
                     store: self.args.store.clone(),
                     master: myself.clone(),
                     clock: self.args.clock,
@@ -495,7 +562,13 @@ impl State {
         result: Result<Vec<(SubtaskId, SubtaskRef)>, Failure>,
     ) -> Result<(), ActorProcessingErr> {
         match result {
-            Ok(subtasks) => self.subtasks.extend(subtasks),
+            Ok(subtasks) => {
+                let now = self.args.clock.now();
+                for (id, _) in &subtasks {
+                    self.args.observer.on_subtask(*id, SubtaskState::Initialising, now);
+                }
+                self.subtasks.extend(subtasks);
+            }
             Err(failure) => {
                 self.fail(myself, failure);
                 return Ok(());
@@ -545,23 +618,24 @@ impl State {
             let Some(operator) = description.chain.first() else { continue };
             let Logic::Source(source) = &operator.logic else { continue };
             let restored = self.restored_sources.get(&operator.uid).map(Vec::as_slice);
-            let made = crate::failure::catch_panic(|| source.enumerator(restored));
+            let made = catch_panic(|| source.enumerator(restored));
             let enumerator = match made {
                 Ok(Ok(enumerator)) => enumerator,
                 Ok(Err(error)) => {
-                    let message = hurtig_dataflow::error::describe(&*error);
-                    return Ok(Err(Failure::of(&format!("source '{}'", operator.name), message)));
+                    return Ok(Err(Failure::of_error(&format!("source '{}'", operator.name), &*error)));
                 }
                 Err(panic) => return Ok(Err(Failure::of(&format!("source '{}'", operator.name), panic))),
             };
             let state = enumerator::State {
                 source: operator.name.clone(),
                 uid: operator.uid.clone(),
+                vertex,
                 enumerator,
                 subtasks: (0..description.parallelism)
                     .map(|index| self.subtasks[&SubtaskId { vertex, index }].clone())
                     .collect(),
                 coordinator: self.coordinator.clone(),
+                master: myself.clone(),
                 attempt: self.lifecycle.attempt(),
             };
             let (actor, _) = Actor::spawn_linked(None, Enumerator, state, myself.get_cell()).await?;
@@ -574,6 +648,7 @@ impl State {
         match event {
             SubtaskEvent::Running => {
                 self.running.insert(id);
+                self.args.observer.on_subtask(id, SubtaskState::Running, self.args.clock.now());
                 if self.running.len() == self.subtasks.len() {
                     self.lifecycle.on_running();
                     let attempt = self.lifecycle.attempt();
@@ -585,10 +660,16 @@ impl State {
                     let _ = enumerator.cast(EnumeratorMessage::Next { subtask: id.index });
                 }
             }
-            SubtaskEvent::Report(report) => self.args.status.send_modify(|status| {
-                status.subtasks.insert(id, *report);
-            }),
+            SubtaskEvent::Report(report) => {
+                self.args.observer.on_report(id, &report, self.args.clock.now());
+                self.args.status.send_modify(|status| {
+                    status.subtasks.insert(id, *report);
+                });
+            }
             event => {
+                if matches!(event, SubtaskEvent::Ended) {
+                    self.args.observer.on_subtask(id, SubtaskState::Finished, self.args.clock.now());
+                }
                 let attempt = self.lifecycle.attempt();
                 let _ = self.coordinator.cast(CoordinatorMessage::Subtask { attempt, id, event });
             }
@@ -630,7 +711,9 @@ impl State {
                     self.fail(myself, Failure::of(&format!("checkpoint {checkpoint}"), reason));
                 }
             }
-            CheckpointEvent::CommitFailed(reason) => self.fail(myself, Failure::of("commit", reason)),
+            CheckpointEvent::CommitFailed(failure) => self.fail(myself, failure),
+            CheckpointEvent::Deposed if self.lifecycle.is_deposed() => myself.stop(Some(DEPOSED.into())),
+            CheckpointEvent::Deposed => {}
             CheckpointEvent::AllPublished => {
                 if self.lifecycle.on_done() {
                     self.stop_attempt(myself);
@@ -660,13 +743,16 @@ impl State {
     fn fail(&mut self, myself: &ActorRef<JobMasterMessage>, failure: Failure) {
         // The user is told once: below if the job is tried again, else by whoever waits for its end.
         tracing::debug!(job = %self.args.job, attempt = self.lifecycle.attempt().0, "{failure}");
-        if self.lifecycle.on_failure(failure) {
+        let (attempt, now) = (self.lifecycle.attempt(), self.args.clock.now());
+        if self.lifecycle.on_failure(failure.clone()) {
+            self.args.observer.on_failure(&failure, attempt, now);
             self.stop_attempt(myself);
         }
     }
 
     fn stop_attempt(&mut self, myself: &ActorRef<JobMasterMessage>) {
         let attempt = self.lifecycle.attempt();
+        self.args.observer.on_stopping(self.args.clock.now());
         self.unstopped = self.workers.keys().map(|worker| Some(*worker)).chain([None]).collect();
         let _ = self.coordinator.cast(CoordinatorMessage::Suspend { attempt });
         for enumerator in std::mem::take(&mut self.enumerators).into_values() {
@@ -682,6 +768,7 @@ impl State {
             return;
         }
         let failed = self.lifecycle.attempt();
+        self.args.observer.on_stopped(self.args.clock.now());
         match self.lifecycle.on_stopped(self.args.clock.now()) {
             Next::Restart(delay) => {
                 if let Some(failure) = self.lifecycle.failure() {
@@ -695,8 +782,13 @@ impl State {
                     self.args.resource_manager.cast(ResourceManagerMessage::Release { job: self.args.job });
                 self.show();
                 let (store, job, myself) = (self.args.store.clone(), self.args.job, myself.clone());
+                let mastership = self.args.mastership.clone();
                 self.tasks.spawn(async move {
-                    if let Err(error) = store.delete_job(job).await {
+                    let ended = match mastership {
+                        Some(mastership) => mastership.end().await,
+                        None => Ok(()),
+                    };
+                    if let Err(error) = ended.and(store.delete_job(job).await) {
                         let error = hurtig_dataflow::error::describe(&error);
                         tracing::warn!(%job, "files of unfinished checkpoints remain: {error}");
                     }

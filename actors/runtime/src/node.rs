@@ -42,7 +42,7 @@ use hurtig_transport::{Connection, DialOptions, Listener, ListenerOptions, Name,
 use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::oneshot;
 
-pub use peer::{AskError, Peer, PeerId, Reply, TellError};
+pub use peer::{AskError, Peer, PeerId, Reply, TellError, question};
 pub use wire::{DecodeError, decode};
 
 use control::{Attachment, Control, ControlMessage};

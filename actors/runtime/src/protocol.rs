@@ -4,6 +4,7 @@
 
 use crate::failure::Failure;
 use crate::master::SubtaskEvent;
+use crate::observe::JobObservation;
 use crate::report::JobStatus;
 use crate::resource::NoSlots;
 use crate::subtask::SubtaskSettings;
@@ -13,6 +14,7 @@ use hurtig_dataflow::graph::JobGraph;
 use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
 use hurtig_dataflow::source::AnyAssignment;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Tells builds of hurtig apart whose processes would not understand each other: a hash of the text of what they tell
@@ -20,6 +22,10 @@ use std::path::PathBuf;
 pub const FINGERPRINT: u64 = fingerprint(&[
     include_bytes!("protocol.rs"),
     include_bytes!("report.rs"),
+    include_bytes!("observe.rs"),
+    include_bytes!("observe/subtasks.rs"),
+    include_bytes!("observe/rates.rs"),
+    include_bytes!("observe/checkpoints.rs"),
     include_bytes!("failure.rs"),
     include_bytes!("worker/links.rs"),
 ]);
@@ -106,6 +112,17 @@ pub enum ClientRequest {
     },
     /// What the cluster consists of. Answer: [`Overview`].
     Overview,
+    /// All that is observed of a job. Answer: [`Observed`].
+    Observe {
+        /// The job.
+        job: JobId,
+        /// The checkpoint of which each subtask's part is wanted.
+        checkpoint: Option<CheckpointId>,
+    },
+    /// The JobManager's configuration. Answer: keys and values of what is set.
+    Config,
+    /// The programs there are. Answer: [`ProgramSummary`]s.
+    Programs,
 }
 
 /// An answer, or a sentence that says why there is none.
@@ -129,15 +146,56 @@ pub struct Changed {
     pub status: JobStatus,
 }
 
+/// What a machine offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hardware {
+    /// Processor cores.
+    pub cores: usize,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+}
+
 /// A TaskManager, as the cluster shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TaskManagerSummary {
-    /// Its name.
+    /// Its name, which is good for addresses of pages too.
     pub name: String,
+    /// Where it is; empty if it is in this process.
+    pub address: String,
     /// Its slots.
     pub slots: usize,
     /// Those that are used.
     pub used: usize,
+    /// Its machine.
+    pub hardware: Hardware,
+    /// Workers that run on it, with their jobs.
+    pub workers: Vec<(JobId, WorkerId)>,
+}
+
+/// All that is observed of a job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Observed {
+    /// Its status.
+    pub status: JobStatus,
+    /// Its graph.
+    pub graph: GraphSummary,
+    /// What its master has seen; empty if the master has been away since it began.
+    pub seen: JobObservation,
+    /// How its program was called, if it was submitted.
+    pub call: Option<Call>,
+    /// The TaskManager of each worker, by name.
+    pub placed: BTreeMap<WorkerId, String>,
+}
+
+/// A program that was uploaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramSummary {
+    /// The program.
+    pub program: ProgramHash,
+    /// Its size.
+    pub size_bytes: u64,
+    /// When it came, in milliseconds since 1970.
+    pub uploaded_at: i64,
 }
 
 /// What the cluster consists of.
@@ -230,6 +288,10 @@ pub enum FromTaskManager {
     Register {
         /// Number of slots.
         slots: usize,
+        /// The address others reach this machine by, if it is configured; else the one that it connects from.
+        host: Option<String>,
+        /// Its machine.
+        hardware: Hardware,
         /// Workers that run, of connections before.
         workers: Vec<(JobId, WorkerId, usize)>,
     },
@@ -239,6 +301,9 @@ pub enum FromTaskManager {
     Ended(JobId, WorkerId, String),
     /// Part of a program, from a place on. A question; the answer is a [`ProgramPart`].
     Fetch(ProgramHash, u64),
+    /// It is about to end: it is to get no worker any more. A question; it is answered, with nothing, when no checkpoint
+    /// is under way that its workers have part in.
+    Leaving,
 }
 
 /// Part of a program.
@@ -311,8 +376,8 @@ pub struct MasterSpec {
     pub host: String,
     /// The graph that was planned.
     pub graph: GraphSummary,
-    /// Its first attempt.
-    pub first_attempt: Attempt,
+    /// Its number, if no master of the job has had it.
+    pub number: u32,
     /// Checkpoints of the job that masters before it have completed, oldest first.
     pub completed: Vec<String>,
     /// When the job was accepted.
@@ -344,6 +409,8 @@ pub enum FromMaster {
     },
     /// The job's status has changed.
     Status(Box<JobStatus>),
+    /// What was seen of the job in its life. Told before the end is.
+    Observed(Box<JobObservation>),
     /// An attempt needs slots, and those of attempts before it are needed no more. Told again on a new connection: the
     /// answer to the first may have been lost.
     Request {
@@ -374,6 +441,14 @@ pub enum ToMaster {
         /// Whether the job stops with it.
         stop: bool,
     },
+    /// What was seen of the job. A question; the answer is a [`JobObservation`].
+    Observe {
+        /// The checkpoint of which each subtask's part is wanted.
+        checkpoint: Option<CheckpointId>,
+    },
+    /// Something that the job needs is about to end. A question; it is answered, with nothing, when the checkpoints that
+    /// are under way now are complete, or have failed.
+    Settle,
     /// The job has ended and that is written down.
     Goodbye,
 }
@@ -431,4 +506,6 @@ pub enum ToSubtask {
     Trigger(Barrier),
     /// From the coordinator.
     Completed(CheckpointId),
+    /// From the coordinator.
+    Aborted(CheckpointId),
 }

@@ -4,6 +4,7 @@ use crate::status::JobState;
 use hurtig_dataflow::Timestamp;
 use hurtig_dataflow::chain::OperatorCounts;
 use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
+use hurtig_dataflow::state::SpillCounts;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -28,6 +29,51 @@ pub struct SubtaskReport {
     pub waiting_elements: u64,
     /// How long the last alignment took, in milliseconds.
     pub alignment_ms: i64,
+    /// The longest that a slice of a snapshot has stopped the work, in microseconds.
+    pub slowest_slice_us: u64,
+    /// Where keyed state lies, if it need not all be in memory.
+    pub spill: Option<SpillCounts>,
+    /// Nanoseconds since the subtask began to run.
+    pub elapsed_ns: u64,
+    /// Records written to other subtasks, over all edges.
+    pub records_out: u64,
+    /// Records written over each outgoing edge, in the order of the vertex's outputs.
+    pub edges: Vec<u64>,
+    /// Batches taken from the input channels.
+    pub batches_in: u64,
+    /// Batches given to the output channels.
+    pub batches_out: u64,
+    /// Bytes that came over links. What subtasks of one process exchange is never bytes.
+    pub bytes_in: u64,
+    /// Bytes that went over links.
+    pub bytes_out: u64,
+    /// How often it had to wait for credit.
+    pub credit_waits: u64,
+    /// The watermark of its input.
+    pub input_watermark: Timestamp,
+}
+
+impl SubtaskReport {
+    /// Records read.
+    pub fn records_in(&self) -> u64 {
+        self.operators.first().map_or(0, |counts| counts.records_in)
+    }
+
+    /// Records that a source has read from outside; 0 for any other subtask.
+    pub fn records_read(&self) -> u64 {
+        let first = self.operators.first().filter(|counts| counts.records_in == 0);
+        first.map_or(0, |counts| counts.records_out)
+    }
+
+    /// Nanoseconds spent without input.
+    pub fn idle_ns(&self) -> u64 {
+        self.elapsed_ns.saturating_sub(self.busy_ns + self.backpressured_ns)
+    }
+
+    /// Late records that operators have dropped.
+    pub fn late_dropped(&self) -> u64 {
+        self.operators.iter().map(|counts| counts.late_dropped).sum()
+    }
 }
 
 /// A completed checkpoint.
@@ -37,12 +83,18 @@ pub struct CheckpointReport {
     pub id: CheckpointId,
     /// Where it lies.
     pub location: String,
-    /// Bytes of state.
+    /// Bytes that are read to restore it.
     pub bytes: u64,
+    /// Bytes that were written for it.
+    pub written_bytes: u64,
+    /// When it was begun.
+    pub triggered_at: Timestamp,
     /// From trigger to completion, in milliseconds.
     pub duration_ms: i64,
     /// Longest alignment of a subtask, in milliseconds.
     pub alignment_ms: i64,
+    /// Longest time for which its barrier stopped a subtask's work, in microseconds.
+    pub synchronous_us: u64,
     /// Whether it is a savepoint.
     pub savepoint: bool,
 }
@@ -76,6 +128,10 @@ pub struct JobStatus {
     pub last_savepoint: Option<CheckpointReport>,
     /// Numbers of the subtasks of the present attempt.
     pub subtasks: BTreeMap<SubtaskId, SubtaskReport>,
+    /// For each source of the present attempt, by its vertex: the bytes that none of its subtasks has been given yet,
+    /// where it knows.
+    #[serde(default)]
+    pub unread: BTreeMap<usize, Option<u64>>,
 }
 
 impl JobStatus {
@@ -95,6 +151,7 @@ impl JobStatus {
             last_checkpoint: None,
             last_savepoint: None,
             subtasks: BTreeMap::new(),
+            unread: BTreeMap::new(),
         }
     }
 
@@ -109,24 +166,21 @@ impl JobStatus {
         lost
     }
 
-    /// Bytes read and in all over all sources, where all know.
+    /// Bytes read and in all over all sources, where all know. After a restart: of those that were left.
     pub fn progress(&self) -> Option<(u64, u64)> {
-        let known = self.subtasks.values().filter_map(|report| report.progress);
-        known.reduce(|(read, size), (r, s)| (read + r, size + s))
+        let unread: u64 = self.unread.values().copied().sum::<Option<_>>()?;
+        let given = self.subtasks.values().filter_map(|report| report.progress);
+        let (read, size) = given.fold((0, unread), |(read, size), (r, s)| (read + r, size + s));
+        (size > 0).then_some((read, size))
     }
 
     /// Records that sources have put out in this attempt.
     pub fn records_read(&self) -> u64 {
-        let read = |report: &SubtaskReport| {
-            let first = report.operators.first()?;
-            (first.records_in == 0).then_some(first.records_out)
-        };
-        self.subtasks.values().filter_map(read).sum()
+        self.subtasks.values().map(SubtaskReport::records_read).sum()
     }
 
     /// Late records that operators have dropped in this attempt.
     pub fn late_dropped(&self) -> u64 {
-        let operators = self.subtasks.values().flat_map(|report| &report.operators);
-        operators.map(|counts| counts.late_dropped).sum()
+        self.subtasks.values().map(SubtaskReport::late_dropped).sum()
     }
 }

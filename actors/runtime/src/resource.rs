@@ -50,6 +50,11 @@ pub enum ResourceManagerMessage {
         /// Those that jobs use already: it was registered before, with another ResourceManager or in another life.
         used: BTreeMap<JobId, usize>,
     },
+    /// From what stands for a TaskManager: it is about to end. Those who use its slots may go on until it does.
+    Leaving {
+        /// The TaskManager.
+        task_manager: ActorId,
+    },
     /// From what stands for a TaskManager: it is gone.
     Unregister {
         /// The TaskManager.
@@ -161,11 +166,18 @@ struct Registered {
     actor: ActorRef<TaskManagerMessage>,
     slots: usize,
     used: BTreeMap<JobId, usize>,
+    /// Whether it is about to end.
+    is_leaving: bool,
 }
 
 impl Registered {
+    fn used(&self) -> usize {
+        self.used.values().sum()
+    }
+
+    /// Slots that can be given.
     fn free(&self) -> usize {
-        self.slots.saturating_sub(self.used.values().sum())
+        if self.is_leaving { 0 } else { self.slots.saturating_sub(self.used()) }
     }
 }
 
@@ -286,7 +298,13 @@ impl Actor for ResourceManager {
         match message {
             ResourceManagerMessage::Register { task_manager, slots, used } => {
                 state.starting = state.starting.saturating_sub(1);
-                state.task_managers.push(Registered { actor: task_manager, slots, used });
+                state.task_managers.push(Registered { actor: task_manager, slots, used, is_leaving: false });
+            }
+            ResourceManagerMessage::Leaving { task_manager } => {
+                let mut all = state.task_managers.iter_mut();
+                if let Some(leaving) = all.find(|registered| registered.actor.get_id() == task_manager) {
+                    leaving.is_leaving = true;
+                }
             }
             ResourceManagerMessage::Unregister { task_manager } => state.unregister(task_manager),
             ResourceManagerMessage::WorkerEnded { job, worker, reason } => {
@@ -294,7 +312,7 @@ impl Actor for ResourceManager {
             }
             ResourceManagerMessage::Overview { reply } => {
                 let row = |registered: &Registered| {
-                    (registered.actor.get_id(), registered.slots, registered.slots - registered.free())
+                    (registered.actor.get_id(), registered.slots, registered.used().min(registered.slots))
                 };
                 let _ = reply.send(state.task_managers.iter().map(row).collect());
             }
@@ -332,7 +350,8 @@ impl Actor for ResourceManager {
 
 impl State {
     fn registered_slots(&self) -> usize {
-        self.task_managers.iter().map(|registered| registered.slots).sum()
+        let staying = self.task_managers.iter().filter(|registered| !registered.is_leaving);
+        staying.map(|registered| registered.slots).sum()
     }
 
     fn free_slots(&self) -> usize {

@@ -7,14 +7,16 @@
 pub mod inputs;
 pub mod neighbours;
 pub mod outputs;
+pub mod snapshots;
 
 use crate::clock::Clock;
 use crate::execution::InputChannel;
-use crate::failure::{Failure, catch_panic};
+use crate::failure::Failure;
 use crate::fault::FaultInjector;
 use crate::master::{JobMasterMessage, SubtaskEvent};
 use crate::report::SubtaskReport;
 use crate::tasks::Tasks;
+use crate::worker::credit::InputCredit;
 use bytes::Bytes;
 use hurtig_dataflow::chain::{Chain, OperatorError};
 use hurtig_dataflow::element::{Barrier, Element};
@@ -23,18 +25,21 @@ use hurtig_dataflow::graph::JobGraph;
 use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
 use hurtig_dataflow::key::KeyGroupRange;
 use hurtig_dataflow::operator::Place;
+use hurtig_dataflow::panics::catch_panic;
 use hurtig_dataflow::partition::PartitionerPlace;
-use hurtig_dataflow::snapshot::{OperatorSnapshot, SubtaskSnapshot};
+use hurtig_dataflow::snapshot::OperatorSnapshot;
 use hurtig_dataflow::source::{AnyAssignment, Assignment, SourceStatus};
-use hurtig_dataflow::state::StateStore;
+use hurtig_dataflow::state::{Spill, StateMemory, StateStore};
 use hurtig_dataflow::time::Timestamp;
 use hurtig_dataflow::wire::{BatchCodec, element};
-use hurtig_state::{CheckpointStore, SnapshotDir, SubtaskMetadata};
+use hurtig_state::{CheckpointStore, ColdFile, SnapshotDir, SnapshotHandle};
 use inputs::Inputs;
 use neighbours::{LIMITS, Receiver, Sender};
 use outputs::Outputs;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde::{Deserialize, Serialize};
+use snapshots::{FromMaster, Snapshots};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Pieces of work a handler does at most before it lets other messages in.
@@ -42,6 +47,13 @@ const BUDGET: usize = 32;
 
 /// How often a subtask reports, in milliseconds.
 const REPORT_EVERY_MS: i64 = 200;
+
+/// Elements of a link that may wait on a channel. Most are watermarks, of which those behind one another become one.
+const MOST_WAITING: usize = 1 << 16;
+
+/// Of the memory for keyed state, the part that is the cache of one operator's file, and its bounds in bytes.
+const SPILL_CACHE_PART: usize = 32;
+const SPILL_CACHE: (usize, usize) = (256 << 10, 64 << 20);
 
 /// What one sink, named by its uid, asks to have published.
 type Committables = (String, Vec<serde_bytes::ByteBuf>);
@@ -69,6 +81,8 @@ pub enum SubtaskMessage {
         channel: usize,
         /// The element.
         bytes: Bytes,
+        /// What may come on the channel, of which it has taken its part.
+        credit: Arc<InputCredit>,
     },
     /// From a receiver: it allows more batches on an output channel.
     Credit {
@@ -83,6 +97,17 @@ pub enum SubtaskMessage {
     Trigger(Barrier),
     /// From the coordinator: a checkpoint is complete and what it holds is being published.
     Completed(CheckpointId),
+    /// From the coordinator: a checkpoint has failed, or is of no use any more.
+    Aborted(CheckpointId),
+    /// From its own task: the subtask's part of a checkpoint is stored.
+    Stored {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// Where its layers lie.
+        snapshot: SnapshotHandle,
+    },
+    /// From the Worker: tell how things are, even if nothing has happened.
+    Observe,
     /// From itself: go on.
     Tick,
     /// From an operator's waker.
@@ -106,6 +131,10 @@ pub struct SubtaskSettings {
     pub checkpointing: bool,
     /// Whether restored state that no operator declares is an error.
     pub strict: bool,
+    /// Bytes of memory for the keyed state of all subtasks of a worker, if there is a limit.
+    pub state_memory: Option<u64>,
+    /// Where state lies that has no room in it; unset: in the system's folder for temporary files.
+    pub spill_dir: Option<PathBuf>,
 }
 
 /// What a subtask is made of.
@@ -120,10 +149,12 @@ pub struct Deployment {
     pub attempt: Attempt,
     /// Its channels.
     pub wiring: crate::execution::Wiring,
-    /// What each operator of the chain gets back from a checkpoint; empty without one.
-    pub restored: Vec<Option<OperatorSnapshot>>,
+    /// What it gets back from a checkpoint.
+    pub restored: RestoredSubtask,
     /// Settings.
     pub settings: SubtaskSettings,
+    /// Memory for keyed state, which the Worker lets its subtasks share.
+    pub memory: Option<Arc<StateMemory>>,
     /// Where snapshots go.
     pub store: CheckpointStore,
     /// Whom to report to.
@@ -134,8 +165,24 @@ pub struct Deployment {
     pub faults: Option<Arc<dyn FaultInjector>>,
 }
 
+/// What a subtask gets back from a checkpoint.
+#[derive(Default)]
+pub struct RestoredSubtask {
+    /// For each operator of the chain; empty without a checkpoint.
+    pub operators: Vec<Option<OperatorSnapshot>>,
+    /// The checkpoint and the snapshot in it, if the subtask's snapshots may build on it.
+    pub base: Option<(CheckpointId, SnapshotHandle)>,
+}
+
 fn exchange_error(source: impl Into<BoxError>) -> OperatorError {
     OperatorError { operator: "exchange".into(), source: source.into() }
+}
+
+/// Where an operator's state goes for which memory has no room.
+fn spill(memory: &Arc<StateMemory>, settings: &SubtaskSettings) -> Arc<Spill> {
+    let dir = settings.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
+    let cache_bytes = (memory.limit() / SPILL_CACHE_PART).clamp(SPILL_CACHE.0, SPILL_CACHE.1);
+    Spill::new(Arc::clone(memory), Box::new(ColdFile::new(&dir, cache_bytes)))
 }
 
 /// Where a checkpoint's parts go.
@@ -151,6 +198,7 @@ pub struct Subtask;
 
 /// State of a subtask.
 pub struct Running {
+    myself: ActorRef<SubtaskMessage>,
     id: SubtaskId,
     job: JobId,
     attempt: Attempt,
@@ -174,6 +222,7 @@ pub struct Running {
     ended_with: Option<Vec<OperatorSnapshot>>,
     /// The last checkpoint whose barrier has passed.
     last_barrier: CheckpointId,
+    snapshots: Snapshots,
     /// What sinks have prepared for each checkpoint that is not known to be complete. Each acknowledgement names all
     /// of it, so that what a failed checkpoint prepared is published with the next.
     prepared: Vec<(CheckpointId, Committables)>,
@@ -181,6 +230,9 @@ pub struct Running {
     ticking: bool,
     report: SubtaskReport,
     reported_at: Timestamp,
+    started_ns: u64,
+    /// Since when it has had work left over and waited for its turn, which is time at work too.
+    ready_since: Option<u64>,
     blocked_since: Option<u64>,
     crash_after: Option<u64>,
 }
@@ -227,8 +279,11 @@ impl Actor for Subtask {
 
 impl Running {
     fn new(myself: ActorRef<SubtaskMessage>, deployment: Deployment) -> Self {
-        let Deployment { id, job, graph, attempt, wiring, restored, settings, store, master, clock, faults } =
-            deployment;
+        let Deployment { id, job, graph, attempt, wiring, restored, settings, memory, .. } = deployment;
+        let Deployment { store, master, clock, faults, .. } = deployment;
+        let RestoredSubtask { operators: restored, base } = restored;
+        let snapshots = Snapshots::new(id.index, base);
+        let since = settings.checkpointing.then(|| snapshots.lineage.since());
         let vertex = &graph.vertices[id.vertex];
         let parallelism = vertex.parallelism;
         let place = format!("vertex '{}' subtask {}/{}", vertex.name, id.index + 1, parallelism);
@@ -261,7 +316,10 @@ impl Running {
             |_| {
                 let mut snapshot = restored.next().flatten();
                 let states = snapshot.as_mut().map(|snapshot| std::mem::take(&mut snapshot.states));
-                (StateStore::new(range, states.unwrap_or_default()), snapshot)
+                let states = StateStore::new(range, states.unwrap_or_default());
+                let spill = memory.iter().map(|memory| spill(memory, &settings));
+                let states = spill.fold(states, StateStore::spilling);
+                (since.into_iter().fold(states, StateStore::noting_changes), snapshot)
             },
         );
         let ports = wiring.inputs.iter().map(|channel| channel.port);
@@ -277,6 +335,7 @@ impl Running {
         let outputs = Outputs::new(edges.collect(), settings.credits, settings.batch_size);
         let crash_after = faults.and_then(|faults| faults.crash_after(id, &vertex.name, attempt));
         Running {
+            myself,
             id,
             job,
             attempt,
@@ -299,10 +358,13 @@ impl Running {
             ended_with: None,
             prepared: Vec::new(),
             last_barrier: 0,
+            snapshots,
             tick_at: None,
             ticking: false,
             report: SubtaskReport::default(),
             reported_at: 0,
+            started_ns: 0,
+            ready_since: None,
             blocked_since: None,
             crash_after,
         }
@@ -325,8 +387,17 @@ impl Running {
     ) -> Result<(), OperatorError> {
         match message {
             SubtaskMessage::In { channel, element } => self.inputs.push(channel, element),
-            SubtaskMessage::Encoded { channel, bytes } => self.on_encoded(channel, &bytes)?,
-            SubtaskMessage::Credit { output, count } => self.outputs.add_credit(output, count),
+            SubtaskMessage::Encoded { channel, bytes, credit } => {
+                credit.on_seen(&bytes);
+                self.on_encoded(channel, &bytes)?;
+            }
+            SubtaskMessage::Credit { output, count } => {
+                self.outputs.add_credit(output, count).map_err(exchange_error)?;
+            }
+            SubtaskMessage::Observe => {
+                self.report_if_due(self.clock.now());
+                return Ok(());
+            }
             SubtaskMessage::Tick => self.ticking = false,
             SubtaskMessage::Wake => self.chain.wake(),
             SubtaskMessage::Start { senders, receivers } => {
@@ -334,22 +405,53 @@ impl Running {
                 self.receivers = receivers;
                 self.chain.open(self.is_restored, self.settings.strict, self.clock.now())?;
                 self.phase = Phase::Running;
+                self.started_ns = self.clock.nanos();
                 self.tell_master(SubtaskEvent::Running);
             }
-            SubtaskMessage::Assigned(assignment) => self.on_assigned(assignment)?,
-            SubtaskMessage::Trigger(barrier) => self.on_trigger(barrier)?,
-            SubtaskMessage::Completed(checkpoint) => self.prepared.retain(|(id, _)| *id > checkpoint),
+            SubtaskMessage::Assigned(assignment) => {
+                self.snapshots.waiting.push_back(FromMaster::Assigned(assignment));
+            }
+            SubtaskMessage::Trigger(barrier) => {
+                self.snapshots.waiting.push_back(FromMaster::Trigger(barrier));
+            }
+            SubtaskMessage::Completed(checkpoint) => {
+                self.prepared.retain(|(id, _)| *id > checkpoint);
+                self.snapshots.lineage.complete(checkpoint);
+                self.chain.on_complete(checkpoint);
+            }
+            SubtaskMessage::Aborted(checkpoint) => self.abort_snapshot(checkpoint),
+            SubtaskMessage::Stored { checkpoint, snapshot } => {
+                self.snapshots.lineage.stored(checkpoint, snapshot);
+            }
         }
         self.pump(myself)
     }
 
-    /// What a link brings is counted against the credit that was given: a faulty peer must not fill this memory.
+    /// Does what the enumerator and the coordinator want, in their order: a trigger has to wait while the snapshot before
+    /// is under way, and splits that come behind it are not in its snapshot.
+    fn take_waiting(&mut self) -> Result<(), OperatorError> {
+        while let Some(message) = self.snapshots.waiting.pop_front() {
+            match message {
+                FromMaster::Trigger(barrier) if self.chain.is_snapshotting() => {
+                    self.snapshots.waiting.push_front(FromMaster::Trigger(barrier));
+                    return Ok(());
+                }
+                FromMaster::Trigger(barrier) => self.on_trigger(barrier)?,
+                FromMaster::Assigned(assignment) => self.on_assigned(assignment)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Batches have come on credit, as the link has counted; of the rest not too much may wait either: a faulty peer
+    /// must not fill this memory.
     fn on_encoded(&mut self, channel: usize, bytes: &[u8]) -> Result<(), OperatorError> {
         let element = element::decode(bytes, &*self.codecs[channel], LIMITS).map_err(exchange_error)?;
-        if matches!(element, Element::Batch(_)) && !self.inputs.has_room(channel) {
-            return Err(exchange_error("a batch came over a link without credit"));
-        }
+        self.report.bytes_in += bytes.len() as u64;
         self.inputs.push(channel, element);
+        if self.inputs.waiting(channel) > MOST_WAITING {
+            return Err(exchange_error(format!("more than {MOST_WAITING} elements wait on a channel")));
+        }
         Ok(())
     }
 
@@ -374,17 +476,23 @@ impl Running {
                 }
                 let now = self.clock.now();
                 self.outputs.now = now;
+                self.announce(&barrier);
                 self.chain.source_barrier(barrier, now, &mut self.outputs)
             }
             // Its part is under way: the coordinator had heard of the end first. A second part would hold what came
             // behind the barrier, and what it asks to publish would count as done with the first.
             Phase::Ended if barrier.checkpoint <= self.last_barrier => Ok(()),
             Phase::Ended => {
-                let operators = self.ended_with.clone().unwrap_or_default();
+                let mut operators = self.ended_with.clone().unwrap_or_default();
                 for operator in self.ended_with.iter_mut().flatten() {
                     operator.committables.clear();
                 }
-                self.store_snapshot(barrier, operators);
+                self.last_barrier = barrier.checkpoint;
+                let extent = self.announce(&barrier);
+                if self.settings.checkpointing || barrier.savepoint.is_some() {
+                    self.chain.add_states(barrier.checkpoint, extent, &mut operators)?;
+                }
+                self.begin_snapshot(barrier, operators);
                 Ok(())
             }
             // The end of this subtask will be reported; the coordinator then asks again.
@@ -398,9 +506,14 @@ impl Running {
             return Ok(());
         }
         let began = self.clock.nanos();
+        self.snapshots.worked_until = began;
         if let Some(since) = self.blocked_since.take() {
             self.report.backpressured_ns += began - since;
         }
+        if let Some(since) = self.ready_since.take() {
+            self.report.busy_ns += began - since;
+        }
+        self.take_waiting()?;
         let mut steps = 0;
         let (mut more, mut wake_at) = (false, None);
         loop {
@@ -416,10 +529,14 @@ impl Running {
             self.outputs.now = now;
             if self.chain.step(now, &mut self.outputs)? {
                 steps += 1;
-                self.after_step();
+                self.after_step()?;
                 continue;
             }
             if self.chain.is_blocked() {
+                break;
+            }
+            self.take_waiting()?;
+            if self.is_held_back()? {
                 break;
             }
             if let Some((port, element, credit)) = self.inputs.next(now) {
@@ -435,7 +552,7 @@ impl Running {
                 match self.chain.poll_source(now, &mut self.outputs)? {
                     SourceStatus::More => {
                         steps += 1;
-                        self.after_step();
+                        self.after_step()?;
                         self.crash_if_due();
                         continue;
                     }
@@ -445,35 +562,34 @@ impl Running {
                 // It may have left a watermark or its end behind.
                 if self.chain.step(now, &mut self.outputs)? {
                     steps += 1;
-                    self.after_step();
+                    self.after_step()?;
                     continue;
                 }
             }
             break;
         }
         let now = self.clock.now();
-        let waited = self.outputs.gathering_since().map(|since| now - since);
-        if !more || waited.is_some_and(|waited| waited >= self.settings.flush_timeout_ms) {
+        if !more {
             self.outputs.flush();
             self.send_pending()?;
         }
-        while let Some((barrier, operators)) = self.chain.take_snapshot() {
-            self.last_barrier = barrier.checkpoint;
-            self.report.alignment_ms = self.inputs.alignment_ms;
-            self.store_snapshot(barrier, operators);
-        }
+        self.take_snapshots();
         self.end_if_done(now)?;
+        let rest_at = if more { None } else { self.drain_at_rest(now)? };
         let ended = self.clock.nanos();
         self.report.busy_ns += ended - began;
         if self.outputs.is_blocked() {
             self.blocked_since = Some(ended);
+            self.report.credit_waits += 1;
+        } else if more {
+            self.ready_since = Some(ended);
         }
         self.report_if_due(now);
         if more {
             self.tick(myself);
         } else {
             let timer = self.chain.next_processing_time();
-            self.schedule(myself, wake_at.into_iter().chain(timer).min());
+            self.schedule(myself, wake_at.into_iter().chain(timer).chain(rest_at).min());
         }
         Ok(())
     }
@@ -483,14 +599,27 @@ impl Running {
         self.outputs.drain(|at, element| receivers[at].send(element)).map_err(exchange_error)
     }
 
-    fn after_step(&mut self) {
-        if self.settings.flush_timeout_ms == 0 {
+    fn after_step(&mut self) -> Result<(), OperatorError> {
+        // Looked at after each step: some steps take longer than records may wait.
+        let since = self.outputs.gathering_since();
+        if since.is_some_and(|since| self.clock.now() - since >= self.settings.flush_timeout_ms) {
             self.outputs.flush();
         }
+        self.take_snapshots();
+        self.drain_at_work()
     }
 
     /// Gives the chain an element. Where a fault is due within a batch, the records before it are processed first.
     fn feed(&mut self, port: usize, element: Element, now: Timestamp) -> Result<(), OperatorError> {
+        if let Element::Barrier(barrier) = element {
+            if self.chain.is_snapshotting() {
+                self.snapshots.held = Some((port, barrier));
+            } else {
+                self.announce(&barrier);
+                self.chain.push(port, Element::Barrier(barrier));
+            }
+            return Ok(());
+        }
         let (Some(left), Element::Batch(batch)) = (&mut self.crash_after, &element) else {
             self.chain.push(port, element);
             return Ok(());
@@ -525,39 +654,11 @@ impl Running {
         }
     }
 
-    /// Stores a snapshot beside the subtask and acknowledges it.
-    fn store_snapshot(&mut self, barrier: Barrier, mut operators: Vec<OperatorSnapshot>) {
-        let checkpoint = barrier.checkpoint;
-        for operator in &mut operators {
-            let committables = std::mem::take(&mut operator.committables);
-            if !committables.is_empty() {
-                self.prepared.push((checkpoint, (operator.uid.clone(), committables)));
-            }
-        }
-        let committables = self.prepared.iter().map(|(_, committables)| committables.clone()).collect();
-        let (store, master) = (self.store.clone(), self.master.clone());
-        let (job, id, attempt) = (self.job, self.id, self.attempt);
-        let alignment_ms = self.report.alignment_ms;
-        self.tasks.spawn(async move {
-            let dir = snapshot_dir(&barrier);
-            let snapshot = SubtaskSnapshot { checkpoint, operators };
-            let bytes = snapshot.operators.iter().map(|operator| operator.bytes() as u64).sum();
-            let event = match store.write_snapshot(job, &dir, id, attempt, snapshot).await {
-                Ok(snapshot) => {
-                    let metadata = SubtaskMetadata { snapshot, committables, bytes };
-                    SubtaskEvent::Acknowledged { checkpoint, metadata, alignment_ms }
-                }
-                Err(error) => SubtaskEvent::Declined { checkpoint, reason: describe(&error) },
-            };
-            let _ = master.cast(JobMasterMessage::Subtask { attempt, id, event });
-        });
-    }
-
     fn end_if_done(&mut self, now: Timestamp) -> Result<(), OperatorError> {
         let done = self.phase == Phase::Running && self.chain.is_ended() && !self.outputs.is_blocked();
         if done && self.outputs.gathering_since().is_none() {
             self.phase = Phase::Ended;
-            self.ended_with = Some(self.chain.final_snapshot(self.settings.checkpointing, now)?);
+            self.ended_with = Some(self.chain.final_snapshot(now)?);
             self.send_report(now);
             self.tell_master(SubtaskEvent::Ended);
         }
@@ -565,7 +666,8 @@ impl Running {
     }
 
     fn report_if_due(&mut self, now: Timestamp) {
-        if now - self.reported_at >= REPORT_EVERY_MS && self.phase != Phase::Ended {
+        let is_due = now - self.reported_at >= REPORT_EVERY_MS;
+        if is_due && matches!(self.phase, Phase::Running | Phase::Stopping) {
             self.send_report(now);
         }
     }
@@ -576,10 +678,33 @@ impl Running {
         self.report.operators = counts;
         self.report.watermark = self.chain.watermark();
         self.report.progress = self.chain.progress();
+        self.report.spill = self.chain.spill_counts();
         self.report.queued_batches = self.inputs.queued() as u64;
         self.report.waiting_elements = self.outputs.waiting() as u64;
         self.report.most_queued_batches = self.report.most_queued_batches.max(self.report.queued_batches);
+        self.count_exchange();
         self.tell_master(SubtaskEvent::Report(Box::new(self.report.clone())));
+    }
+
+    /// Takes over what others have counted. Time without credit is counted up to now, though it has not ended.
+    fn count_exchange(&mut self) {
+        let now = self.clock.nanos();
+        if let Some(since) = &mut self.blocked_since {
+            self.report.backpressured_ns += now - *since;
+            *since = now;
+        }
+        let report = &mut self.report;
+        report.elapsed_ns = now - self.started_ns;
+        report.edges.clear();
+        report.edges.extend(self.outputs.edge_records());
+        report.records_out = report.edges.iter().sum();
+        report.batches_in = self.inputs.taken();
+        report.batches_out = self.outputs.batches();
+        report.bytes_out = self.receivers.iter().map(Receiver::sent_bytes).sum();
+        report.input_watermark = match self.input_channels.is_empty() {
+            true => self.chain.watermark(),
+            false => self.inputs.watermark(),
+        };
     }
 
     fn tick(&mut self, myself: &ActorRef<SubtaskMessage>) {
@@ -603,3 +728,6 @@ impl Running {
         drop(myself.send_after(self.clock.until(at), || SubtaskMessage::Tick));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! begin when the links to them stand; a link that breaks fails the attempt, as a subtask's failure does. When one fails it tells the JobMaster, which has all Workers
 //! stop the attempt. It keeps nothing durable; when it dies its subtasks die with it.
 
+pub mod credit;
 pub mod links;
 pub mod memory;
 
@@ -16,15 +17,22 @@ use crate::tasks::Tasks;
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::graph::JobGraph;
 use hurtig_dataflow::ids::{Attempt, SubtaskId};
+use hurtig_dataflow::state::StateMemory;
 use links::{Duplex, Links, Network, Placement, Routes, WorkerId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long subtasks of an attempt may take to finish what they are doing.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Connections that wait for their attempt to begin here: a worker has one to each other worker of its job.
+const MOST_EARLY: usize = 1_024;
+
+/// How often subtasks that do nothing are asked how they are.
+const OBSERVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a Worker is told.
 pub enum WorkerMessage {
@@ -75,6 +83,11 @@ pub enum WorkerMessage {
         /// What it is told.
         message: SubtaskMessage,
     },
+    /// From itself: have the attempt's subtasks tell how they are.
+    Observe {
+        /// Their attempt.
+        attempt: Attempt,
+    },
     /// From the JobMaster: stop the attempt's subtasks and answer when they are gone.
     Stop {
         /// The attempt.
@@ -104,6 +117,8 @@ pub struct State {
     attempt: Attempt,
     master: Option<ActorRef<JobMasterMessage>>,
     graph: Option<Arc<JobGraph>>,
+    /// Batches that may be under way on a channel.
+    window: u32,
     subtasks: BTreeMap<SubtaskId, Deployed>,
     starting: Option<Starting>,
     links: Links,
@@ -122,7 +137,7 @@ struct Starting {
     placement: Arc<Placement>,
     first_channels: BTreeMap<SubtaskId, u32>,
     routes: Arc<Routes>,
-    links: usize,
+    peers: BTreeSet<WorkerId>,
 }
 
 impl Actor for Worker {
@@ -141,6 +156,7 @@ impl Actor for Worker {
             attempt: Attempt::default(),
             master: None,
             graph: None,
+            window: 0,
             subtasks: BTreeMap::new(),
             starting: None,
             links: Links::default(),
@@ -165,6 +181,14 @@ impl Actor for Worker {
             }
             WorkerMessage::Start { attempt, direct, placement } if attempt == state.attempt => {
                 state.start(&myself, &direct, placement);
+                observe_later(&myself, attempt);
+            }
+            WorkerMessage::Observe { attempt } if attempt == state.attempt && !state.subtasks.is_empty() => {
+                for deployed in state.subtasks.values() {
+                    // One that is gone has failed, and the attempt ends.
+                    let _ = deployed.actor.cast(SubtaskMessage::Observe);
+                }
+                observe_later(&myself, attempt);
             }
             WorkerMessage::Connected { attempt, peer, result } if attempt >= state.attempt => {
                 state.on_connected(&myself, attempt, peer, result);
@@ -189,6 +213,7 @@ impl Actor for Worker {
             // Of an attempt that is over.
             WorkerMessage::Deploy { .. }
             | WorkerMessage::Start { .. }
+            | WorkerMessage::Observe { .. }
             | WorkerMessage::Connected { .. }
             | WorkerMessage::LinkLost { .. }
             | WorkerMessage::ToSubtask { .. } => {}
@@ -219,13 +244,22 @@ impl Actor for Worker {
     }
 }
 
+/// Subtasks tell of themselves when they work; those that wait for input or credit are asked.
+fn observe_later(myself: &ActorRef<WorkerMessage>, attempt: Attempt) {
+    drop(myself.send_after(OBSERVE_INTERVAL, move || WorkerMessage::Observe { attempt }));
+}
+
 async fn deploy(
     myself: &ActorRef<WorkerMessage>,
     state: &mut State,
     deployments: Vec<Deployment>,
 ) -> Result<Vec<(SubtaskId, SubtaskRef)>, Failure> {
     let mut subtasks = Vec::with_capacity(deployments.len());
-    for deployment in deployments {
+    state.window = deployments.first().map_or(0, |deployment| deployment.settings.credits);
+    let limit = deployments.first().and_then(|deployment| deployment.settings.state_memory);
+    let memory = limit.map(|bytes| StateMemory::new(usize::try_from(bytes).unwrap_or(usize::MAX)));
+    for mut deployment in deployments {
+        deployment.memory.clone_from(&memory);
         let (id, wiring) = (deployment.id, deployment.wiring.clone());
         state.graph = Some(Arc::clone(&deployment.graph));
         let spawned = Actor::spawn_linked(None, Subtask, deployment, myself.get_cell()).await;
@@ -262,12 +296,13 @@ impl State {
         let execution = ExecutionGraph::new(graph);
         let first_channels = execution.first_channels();
         let local = self.subtasks.iter().map(|(id, deployed)| (*id, &deployed.actor, &deployed.wiring));
-        let routes = Arc::new(Routes::new(local, &first_channels));
+        let routes = Arc::new(Routes::new(local, &first_channels, self.window));
         let peers = links::peers_of(self.id, &execution, &placement);
         for dialing in links::dial_peers(network, self.id, self.attempt, &peers, myself) {
             self.dialing.spawn(dialing);
         }
-        self.starting = Some(Starting { placement, first_channels, routes, links: peers.len() });
+        let peers = peers.into_keys().collect();
+        self.starting = Some(Starting { placement, first_channels, routes, peers });
         for (peer, (attempt, stream)) in std::mem::take(&mut self.early) {
             if attempt >= self.attempt {
                 self.on_connected(myself, attempt, peer, Ok(stream));
@@ -289,13 +324,20 @@ impl State {
         };
         match (&self.starting, &self.network) {
             (Some(starting), Some(network)) if attempt == self.attempt => {
+                if !starting.peers.contains(&peer) || self.links.contains(peer) {
+                    tracing::warn!("a connection of worker {peer}, of which none is expected");
+                    return;
+                }
                 let which = (attempt, peer);
-                let link = links::start(stream, &network.options, &starting.routes, which, myself);
+                let link = links::start(stream, network, &starting.routes, which, myself);
                 self.links.insert(peer, link);
                 self.start_if_linked();
             }
             // The other has been told to start and this one has not, or another attempt is about to begin.
-            _ => drop(self.early.insert(peer, (attempt, stream))),
+            _ if self.early.len() < MOST_EARLY || self.early.contains_key(&peer) => {
+                drop(self.early.insert(peer, (attempt, stream)));
+            }
+            _ => tracing::warn!("a connection of worker {peer}, while {MOST_EARLY} others wait"),
         }
     }
 
@@ -304,8 +346,9 @@ impl State {
     }
 
     fn start_if_linked(&mut self) {
-        let linked = |starting: &mut Starting| self.links.count() >= starting.links;
-        let Some(Starting { placement, first_channels, .. }) = self.starting.take_if(linked) else { return };
+        let linked = |starting: &mut Starting| self.links.count() == starting.peers.len();
+        let Some(starting) = self.starting.take_if(linked) else { return };
+        let Starting { placement, first_channels, routes, .. } = starting;
         let Some(graph) = self.graph.clone() else { return };
         let local: BTreeMap<_, _> =
             self.subtasks.iter().map(|(id, deployed)| (*id, deployed.actor.clone())).collect();
@@ -314,14 +357,18 @@ impl State {
         self.tell_neighbours(
             |id, from, at| match local.get(&from) {
                 Some(actor) => Some(Sender::Here(actor.clone())),
-                None => Some(Sender::Linked(link_to(&from)?, first_channels[&id] + at as u32)),
+                None => {
+                    let channel = first_channels[&id] + at as u32;
+                    Some(Sender::Linked(link_to(&from)?, channel, routes.input_credit(channel)?))
+                }
             },
             |output| match local.get(&output.to) {
                 Some(actor) => Some(Receiver::Here(actor.clone(), output.channel)),
                 None => {
                     let channel = first_channels[&output.to] + output.channel as u32;
                     let encoder = graph.edges[output.edge].codec.encoder(LIMITS);
-                    Some(Receiver::linked(link_to(&output.to)?, channel, encoder))
+                    let sent = routes.output_credit(channel)?;
+                    Some(Receiver::linked(link_to(&output.to)?, channel, sent, encoder))
                 }
             },
         );

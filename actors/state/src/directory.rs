@@ -5,7 +5,8 @@ use crate::location;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_store::{MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Most requests to the store that one call has under way.
@@ -32,6 +33,15 @@ impl Directory {
         below.root.extend(path.split('/'));
         below.url = join(&self.url, path);
         below
+    }
+
+    /// The directory that this one is in.
+    pub(crate) fn parent(&self) -> Option<Directory> {
+        let (url, _) = self.url.rsplit_once('/')?;
+        let mut parts: Vec<_> = self.root.parts().collect();
+        parts.pop()?;
+        let url = if url.is_empty() { "/" } else { url };
+        Some(Directory { root: parts.into_iter().collect(), url: url.to_string(), ..self.clone() })
     }
 
     /// The directory at a location: in the same store if it lies below this one, else in its own.
@@ -63,6 +73,52 @@ impl Directory {
             return Err(Error::corrupt(&path, "it is longer than any valid file"));
         }
         found.bytes().await.map_err(failed)
+    }
+
+    /// Parts of a file of a known length, in the order asked for.
+    pub(crate) async fn get_ranges(&self, name: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, Error> {
+        let failed = |error| self.failed("read", name, error);
+        let found = self.store.get_ranges(&self.below(name).root, ranges).await.map_err(failed)?;
+        let cut_off = || Error::corrupt(&join(&self.url, name), "it is cut off");
+        let is_whole =
+            found.iter().zip(ranges).all(|(part, range)| part.len() as u64 == range.end - range.start);
+        if is_whole && found.len() == ranges.len() { Ok(found) } else { Err(cut_off()) }
+    }
+
+    /// Length of a file.
+    pub(crate) async fn length(&self, name: &str) -> Result<u64, Error> {
+        let found = self.store.head(&self.below(name).root).await;
+        Ok(found.map_err(|error| self.failed("read", name, error))?.size)
+    }
+
+    pub(crate) async fn start_upload(
+        &self,
+        name: &str,
+    ) -> Result<Box<dyn MultipartUpload>, object_store::Error> {
+        self.store.put_multipart(&self.below(name).root).await
+    }
+
+    pub(crate) fn failed(&self, action: &'static str, name: &str, error: object_store::Error) -> Error {
+        Error::of_store(action, &join(&self.url, name), error)
+    }
+
+    /// Removes files that a killed process was writing, which the store does not show. To be called when nobody writes.
+    pub(crate) async fn remove_unfinished(&self) -> Result<(), Error> {
+        if !self.is_local {
+            return Ok(());
+        }
+        let path = self.url.clone();
+        let removed = blocking("delete", "directory", move || {
+            let failed = |error: std::io::Error| Error::of_io("delete", path.clone(), &error);
+            for entry in std::fs::read_dir(&path).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                if entry.file_name().to_string_lossy().contains('#') {
+                    std::fs::remove_file(entry.path()).map_err(failed)?;
+                }
+            }
+            Ok(())
+        });
+        removed.await.or_else(|error| absent((), error))
     }
 
     pub(crate) async fn has(&self, name: &str) -> Result<bool, Error> {

@@ -55,12 +55,7 @@ pub(crate) fn decode<T: DeserializeOwned>(
         return Err(corrupt("the checksum of its header is wrong"));
     }
     let version = u16::from_le_bytes([header[8], header[9]]);
-    if version > format.version {
-        return Err(Error::NewerVersion { path: path.into(), found: version, supported: format.version });
-    }
-    if version == 0 {
-        return Err(corrupt("it has format version 0"));
-    }
+    Error::check_version(path, version, format.version)?;
     let blocks = rest.len().checked_sub(TRAILER_BYTES).ok_or_else(|| corrupt("it is cut off"))?;
     let (blocks, trailer) = rest.split_at(blocks);
     if trailer[20..] != END[..] || u64_at(trailer, 8) != file.len() as u64 {

@@ -14,6 +14,8 @@ pub enum ErrorKind {
     Corrupt,
     /// A file was written by a newer release: use that, or an older checkpoint.
     NewerVersion,
+    /// A file was written by an older release: use that, or a newer checkpoint.
+    OlderVersion,
     /// There is nothing at this place.
     NotFound,
     /// Another run of the job writes to the same place: stop this one.
@@ -97,7 +99,7 @@ pub enum Error {
     },
     /// A file was written by a newer release.
     #[error(
-        "'{path}' has format version {found}, but this release of hurtig reads at most version {supported}: use a newer release or an older checkpoint"
+        "'{path}' has format version {found}, but this release of hurtig reads version {supported}: use a newer release or an older checkpoint"
     )]
     NewerVersion {
         /// The file.
@@ -107,12 +109,30 @@ pub enum Error {
         /// The newest version known here.
         supported: u16,
     },
+    /// A file was written by an older release, in a format that is not read any more.
+    #[error(
+        "'{path}' has format version {found}, but this release of hurtig reads version {supported}: restore it with the release that wrote it"
+    )]
+    OlderVersion {
+        /// The file.
+        path: String,
+        /// Its version.
+        found: u16,
+        /// The version known here.
+        supported: u16,
+    },
     /// A different checkpoint was published under the same number.
     #[error(
         "another checkpoint is already published as '{path}': another run of this job writes to the same place"
     )]
     Conflict {
         /// The metadata file.
+        path: String,
+    },
+    /// A newer master has claimed the job.
+    #[error("another master has taken the job over, as '{path}' shows")]
+    Deposed {
+        /// Where masters claim the job.
         path: String,
     },
     /// What should be written is larger than what may be read back.
@@ -199,8 +219,9 @@ impl Error {
             Error::Full { .. } | Error::Store { .. } => ErrorKind::Retry,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::NewerVersion { .. } => ErrorKind::NewerVersion,
+            Error::OlderVersion { .. } => ErrorKind::OlderVersion,
             Error::NotFound { .. } => ErrorKind::NotFound,
-            Error::Conflict { .. } => ErrorKind::Conflict,
+            Error::Conflict { .. } | Error::Deposed { .. } => ErrorKind::Conflict,
             Error::UnsupportedScheme { .. }
             | Error::InvalidLocation { .. }
             | Error::Denied { .. }
@@ -217,6 +238,17 @@ impl Error {
 
     pub(crate) fn corrupt(path: &str, reason: impl Into<String>) -> Self {
         Error::Corrupt { path: path.to_string(), reason: reason.into() }
+    }
+
+    /// Refuses a file of another version than the one that is read.
+    pub(crate) fn check_version(path: &str, found: u16, supported: u16) -> Result<(), Self> {
+        let path = path.to_string();
+        match found {
+            0 => Err(Error::corrupt(&path, "it has format version 0")),
+            _ if found > supported => Err(Error::NewerVersion { path, found, supported }),
+            _ if found < supported => Err(Error::OlderVersion { path, found, supported }),
+            _ => Ok(()),
+        }
     }
 
     /// Sorts what a store said into what the user has to do, and keeps only its innermost cause: the outer ones say

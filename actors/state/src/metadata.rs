@@ -1,14 +1,29 @@
 //! A completed checkpoint: what it consists of, and the `_metadata` file that says so.
 //!
 //! # Format of `_metadata`
-//! The frame of [`crate::snapshot_file`] with the magic `hurtigMD`, version [`METADATA_VERSION`], around one
-//! MessagePack map: a [`CheckpointMetadata`] with the names of its fields. A reader ignores names it does not know;
+//! One MessagePack map, a [`CheckpointMetadata`] with the names of its fields, in a frame. Numbers are little endian.
+//!
+//! | bytes | |
+//! |---|---|
+//! | 8 | magic, `hurtigMD` |
+//! | 2 | format version, [`METADATA_VERSION`] |
+//! | 2 | zero |
+//! | 4 | CRC-32 of the 12 bytes before; these 16 bytes stay as they are in every future version |
+//! | … | blocks |
+//! | 8 | length of the content before compression |
+//! | 8 | length of the file |
+//! | 4 | CRC-32 of everything before |
+//! | 4 | `hEND` |
+//!
+//! The content is cut into blocks of 256 KiB, the last one shorter. Each is a length (4 bytes) and as many bytes of
+//! LZ4 block data, or the block as it is if that length is the block's own.
+//! A reader ignores names it does not know;
 //! a new field that an older release may ignore therefore needs no new version.
 //!
 //! | limit | |
 //! |---|---|
 //! | file, before compression as well as after | 1 GiB |
-//! | snapshot file | lies directly beside `_metadata`; its name has letters, digits, `-`, `_` and `.` only |
+//! | snapshot file | of a savepoint directly beside `_metadata`, of a checkpoint in `../shared`; its name has letters, digits, `-`, `_` and `.` only |
 //! | operators | every uid once, with as many subtasks as its parallelism |
 //!
 //! The job's id, the checkpoint's number and the uids of the operators are what a restore goes by; times and sizes
@@ -17,17 +32,17 @@
 use crate::directory::is_file_name;
 use crate::envelope::{self, Format};
 use crate::error::Error;
-use crate::snapshot_file::SnapshotHandle;
+use crate::snapshot_file::{Layer, SnapshotHandle};
 use bytes::Bytes;
 use hurtig_dataflow::Timestamp;
 use hurtig_dataflow::graph::OperatorId;
-use hurtig_dataflow::ids::{CheckpointId, JobId};
+use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::collections::HashSet;
 
-/// Version of the metadata format written, and the newest one read.
-pub const METADATA_VERSION: u16 = 1;
+/// Version of the metadata format written and read.
+pub const METADATA_VERSION: u16 = 2;
 
 pub(crate) const FORMAT: Format = Format {
     magic: b"hurtigMD",
@@ -46,6 +61,8 @@ pub struct CheckpointMetadata {
     pub job: JobId,
     /// Its number within the job.
     pub checkpoint: CheckpointId,
+    /// The attempt that took it.
+    pub attempt: Attempt,
     /// Whether it is a savepoint, which is never deleted by us.
     pub savepoint: bool,
     /// When its barriers were sent out.
@@ -84,8 +101,10 @@ pub struct SubtaskMetadata {
     pub snapshot: SnapshotHandle,
     /// What its sinks ask to have published, by uid.
     pub committables: Vec<(String, Vec<ByteBuf>)>,
-    /// Bytes of state.
-    pub bytes: u64,
+    /// Bytes that were written for this checkpoint; the snapshot's other layers are older.
+    pub written_bytes: u64,
+    /// The newest complete checkpoint that the subtask knew of. Later snapshots of it build on none that is older.
+    pub since: CheckpointId,
 }
 
 /// One source of a checkpoint.
@@ -98,9 +117,29 @@ pub struct SourceMetadata {
 }
 
 impl CheckpointMetadata {
-    /// Bytes of state of all subtasks.
+    /// Which of two checkpoints of a job is the newer: that of the newer attempt, of one attempt that of the greater
+    /// number. What an older attempt publishes too late is not newer for its number.
+    pub fn age(&self) -> impl Ord + use<> {
+        (self.attempt, self.checkpoint)
+    }
+
+    fn subtasks(&self) -> impl Iterator<Item = &SubtaskMetadata> {
+        self.vertices.iter().flat_map(|vertex| &vertex.subtasks)
+    }
+
+    /// Bytes that are read to restore it.
     pub fn bytes(&self) -> u64 {
-        self.vertices.iter().flat_map(|vertex| &vertex.subtasks).map(|subtask| subtask.bytes).sum()
+        self.subtasks().map(|subtask| subtask.snapshot.stored_bytes()).sum()
+    }
+
+    /// Bytes that were written for it.
+    pub fn written_bytes(&self) -> u64 {
+        self.subtasks().map(|subtask| subtask.written_bytes).sum()
+    }
+
+    /// Names of its files, some of which earlier checkpoints have written.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.subtasks().flat_map(|subtask| subtask.snapshot.files())
     }
 
     /// All operators, in order.
@@ -111,12 +150,12 @@ impl CheckpointMetadata {
     /// Bytes that are worth a thread of their own when there are many.
     pub(crate) fn estimated_bytes(&self) -> usize {
         let of_subtask = |subtask: &SubtaskMetadata| {
-            let inline = match &subtask.snapshot {
-                SnapshotHandle::Inline(bytes) => bytes.len(),
-                SnapshotHandle::File { path, .. } => path.len(),
-            };
+            let inline = subtask.snapshot.layers.iter().map(|layer| match layer {
+                Layer::Inline(bytes) => bytes.len(),
+                Layer::File { name, .. } => name.len(),
+            });
             let committables = subtask.committables.iter().flat_map(|(_, items)| items);
-            inline + committables.map(|item| item.len()).sum::<usize>()
+            inline.sum::<usize>() + committables.map(|item| item.len()).sum::<usize>()
         };
         self.vertices.iter().flat_map(|vertex| &vertex.subtasks).map(of_subtask).sum::<usize>()
             + self.sources.iter().map(|source| source.bytes.len()).sum::<usize>()
@@ -137,10 +176,11 @@ impl CheckpointMetadata {
                 return Err(format!("it has {subtasks} of the {parallelism} subtasks of vertex {vertex}"));
             }
             for subtask in &metadata.subtasks {
-                if let SnapshotHandle::File { path, .. } = &subtask.snapshot
-                    && !is_file_name(path)
-                {
-                    return Err(format!("it names '{path}', which is not a file in its directory"));
+                if let Some(odd) = subtask.snapshot.files().find(|name| !is_file_name(name)) {
+                    return Err(format!("it names '{odd}', which is not the name of a file"));
+                }
+                if subtask.snapshot.layers.is_empty() {
+                    return Err(format!("a subtask of vertex {vertex} has no snapshot"));
                 }
             }
         }

@@ -5,12 +5,11 @@
 use crate::directory::PARALLEL_REQUESTS;
 use crate::error::Error;
 use crate::metadata::{CheckpointMetadata, VertexMetadata};
-use crate::snapshot_file::SnapshotHandle;
 use crate::store::CheckpointStore;
 use futures::{StreamExt, TryStreamExt, stream};
 use hurtig_dataflow::graph::OperatorId;
-use hurtig_dataflow::key::KEY_HASH_VERSION;
-use hurtig_dataflow::snapshot::{OperatorSnapshot, SubtaskSnapshot, redistribute};
+use hurtig_dataflow::key::{KEY_HASH_VERSION, KeyGroupRange};
+use hurtig_dataflow::snapshot::{OperatorSnapshot, StateKind, SubtaskSnapshot, redistribute};
 use std::collections::{HashMap, HashSet};
 
 /// Most operators that an error message lists.
@@ -71,58 +70,86 @@ impl RestorePlan {
         &self.fresh
     }
 
-    /// Reads all snapshots of a checkpoint: for every uid what its subtasks left, in their order.
+    /// Reads what all subtasks need of a checkpoint's snapshots: all but their rows.
     ///
     /// # Errors
     /// A snapshot is missing, damaged, or not of this checkpoint; the store failed.
-    pub async fn load_operators(
-        checkpoint: &CheckpointMetadata,
-        store: &CheckpointStore,
-    ) -> Result<HashMap<String, Vec<OperatorSnapshot>>, Error> {
+    pub async fn heads(checkpoint: &CheckpointMetadata, store: &CheckpointStore) -> Result<Heads, Error> {
+        let vertices = checkpoint.vertices.iter().enumerate();
+        let subtasks = vertices.flat_map(|(vertex, metadata)| {
+            metadata.subtasks.iter().enumerate().map(move |(part, subtask)| (vertex, part, subtask))
+        });
+        let reads = subtasks.map(|(vertex, part, subtask)| async move {
+            let head = store.read_snapshot(checkpoint, &subtask.snapshot, None, false).await?;
+            if head.checkpoint != checkpoint.checkpoint || !fits(&checkpoint.vertices[vertex], &head) {
+                let reason = format!(
+                    "the snapshot of subtask {part} of vertex {vertex} belongs to another checkpoint"
+                );
+                return Err(Error::corrupt(&checkpoint.location, reason));
+            }
+            Ok(((vertex, part), head))
+        });
+        let reads: Vec<_> = reads.collect();
+        Ok(Heads(stream::iter(reads).buffered(PARALLEL_REQUESTS).try_collect().await?))
+    }
+
+    /// What one subtask gets back: for each operator of its vertex its state, or `None` if the checkpoint has none. Of
+    /// keyed state, only the key groups of the subtask are read.
+    ///
+    /// # Errors
+    /// A snapshot is missing or damaged; the store failed.
+    pub async fn read(
+        &self,
+        (checkpoint, store): (&CheckpointMetadata, &CheckpointStore),
+        heads: &Heads,
+        vertex: &[OperatorId],
+        index: usize,
+        parallelism: usize,
+    ) -> Result<Vec<Option<OperatorSnapshot>>, Error> {
+        let range = KeyGroupRange::of_subtask(index, parallelism, self.max_parallelism);
+        let wanted = uids(vertex.iter());
+        let is_wanted = |metadata: &VertexMetadata| {
+            metadata.operators.iter().any(|operator| wanted.contains(operator.uid.as_str()))
+        };
         let mut reads = Vec::new();
-        for (vertex, metadata) in checkpoint.vertices.iter().enumerate() {
-            for (index, subtask) in metadata.subtasks.iter().enumerate() {
-                let (store, base) = (store.clone(), checkpoint.location.clone());
-                let handle: SnapshotHandle = subtask.snapshot.clone();
+        for (at, metadata) in checkpoint.vertices.iter().enumerate().filter(|(_, found)| is_wanted(found)) {
+            let former = metadata.subtasks.len();
+            for (part, subtask) in metadata.subtasks.iter().enumerate() {
+                let of_part = KeyGroupRange::of_subtask(part, former, self.max_parallelism);
+                let groups = range.overlaps(of_part).then_some(range);
+                let head = heads.0.get(&(at, part)).cloned().unwrap_or_default();
+                // Broadcast state is the same in all.
+                let unkeyed = part == 0 && has_broadcast(&head);
                 reads.push(async move {
-                    let snapshot = store.read_snapshot(&base, &handle).await?;
-                    Ok::<_, Error>((vertex, index, snapshot))
+                    if groups.is_none() && !unkeyed {
+                        return Ok(head);
+                    }
+                    store.read_snapshot(checkpoint, &subtask.snapshot, groups, unkeyed).await
                 });
             }
         }
         let mut reads = stream::iter(reads).buffered(PARALLEL_REQUESTS);
         let mut operators: HashMap<String, Vec<OperatorSnapshot>> = HashMap::new();
-        while let Some((vertex, index, snapshot)) = reads.try_next().await? {
-            let metadata = &checkpoint.vertices[vertex];
-            if snapshot.checkpoint != checkpoint.checkpoint || !fits(metadata, &snapshot) {
-                let reason = format!(
-                    "the snapshot of subtask {index} of vertex {vertex} belongs to another checkpoint"
-                );
-                return Err(Error::corrupt(&checkpoint.location, reason));
-            }
+        while let Some(snapshot) = reads.try_next().await? {
             for operator in snapshot.operators {
                 operators.entry(operator.uid.clone()).or_default().push(operator);
             }
         }
-        Ok(operators)
+        let assigned = vertex.iter().map(|operator| {
+            let parts = operators.get(&operator.uid).filter(|parts| !parts.is_empty())?;
+            Some(redistribute(parts, index, parallelism, self.max_parallelism))
+        });
+        Ok(assigned.collect())
     }
+}
 
-    /// What one subtask gets back: for each operator of its vertex its state, or `None` if the checkpoint has none.
-    pub fn assign(
-        &self,
-        operators: &HashMap<String, Vec<OperatorSnapshot>>,
-        vertex: &[OperatorId],
-        index: usize,
-        parallelism: usize,
-    ) -> Vec<Option<OperatorSnapshot>> {
-        vertex
-            .iter()
-            .map(|operator| {
-                let parts = operators.get(&operator.uid).filter(|parts| !parts.is_empty())?;
-                Some(redistribute(parts, index, parallelism, self.max_parallelism))
-            })
-            .collect()
-    }
+/// The snapshots of a checkpoint but for their rows, by vertex and subtask.
+#[derive(Debug, Default)]
+pub struct Heads(HashMap<(usize, usize), SubtaskSnapshot>);
+
+fn has_broadcast(head: &SubtaskSnapshot) -> bool {
+    let mut states = head.operators.iter().flat_map(|operator| &operator.states);
+    states.any(|state| state.kind == StateKind::Broadcast)
 }
 
 fn uids<'a>(operators: impl Iterator<Item = &'a OperatorId>) -> HashSet<&'a str> {

@@ -1,10 +1,14 @@
 //! Where checkpoints lie: one directory in an object store.
 //!
 //! ```text
+//! <location>/<job>/masters/<20 digits>                who of the job's masters came last
 //! <location>/<job>/chk-<id>/_metadata                 written last: with it the checkpoint exists
-//! <location>/<job>/chk-<id>/v<vertex>-s<index>-a<attempt>.state
-//! <target>/savepoint-<job, 8 digits>-<id>/…           the same two, at a place of the user's choice
+//! <location>/<job>/shared/c<id>-v<vertex>-s<index>-a<attempt>.state
+//! <target>/savepoint-<job, 8 digits>-<id>/…           the same two side by side, at a place of the user's choice
 //! ```
+//!
+//! A checkpoint names the files it has written and those of earlier checkpoints that it builds on; they go when no
+//! checkpoint names them ([`Retention`](crate::Retention)). A savepoint has all of its own.
 //!
 //! The attempt in the name keeps a late subtask of a former attempt from writing over a file of this one. The store
 //! keeps no state of its own, and never tries again by itself: [`Error::kind`] says when the caller should.
@@ -13,20 +17,26 @@ use crate::directory::{Directory, PARALLEL_REQUESTS, is_file_name, join, off_the
 use crate::error::{Error, ErrorKind};
 use crate::location;
 use crate::metadata::{self, CheckpointMetadata};
-use crate::snapshot_file::{self, INLINE_BYTES, SnapshotHandle};
+use crate::reader;
+use crate::snapshot_file::{Layer, SnapshotHandle};
+use crate::writer::SnapshotWriter;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
-use hurtig_dataflow::snapshot::{OperatorSnapshot, SubtaskSnapshot};
+use hurtig_dataflow::key::KeyGroupRange;
+use hurtig_dataflow::snapshot::SubtaskSnapshot;
 use object_store::path::Path;
 use object_store::{ObjectStore, PutMode};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Name of the file that makes a directory a checkpoint.
 pub const METADATA_FILE: &str = "_metadata";
+
+/// Folder of the files of a job's checkpoints.
+const SHARED: &str = "shared";
 
 /// Where the parts of one checkpoint or savepoint go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,55 +113,51 @@ impl CheckpointStore {
         Ok(self.snapshot_dir(job, dir)?.url)
     }
 
-    /// Writes one subtask's snapshot; a small one is handed back inside the handle instead.
+    /// Begins to write one subtask's snapshot, given without its rows.
     ///
     /// # Errors
-    /// The store failed, or the snapshot is too large.
-    pub async fn write_snapshot(
+    /// The savepoint's target cannot be used.
+    pub fn writer(
         &self,
         job: JobId,
         dir: &SnapshotDir,
         subtask: SubtaskId,
         attempt: Attempt,
         snapshot: SubtaskSnapshot,
-    ) -> Result<SnapshotHandle, Error> {
-        let directory = self.snapshot_dir(job, dir)?;
-        let estimate = snapshot.operators.iter().map(operator_bytes).sum();
-        let work = move || snapshot_file::encode(&snapshot);
-        let chunks = off_the_loop(estimate, "serialise", snapshot_file::FORMAT.what, work).await?;
-        let bytes: usize = chunks.iter().map(Bytes::len).sum();
-        if bytes < INLINE_BYTES {
-            return Ok(SnapshotHandle::Inline(chunks.concat().into()));
-        }
-        let path = format!("v{}-s{}-a{}.state", subtask.vertex, subtask.index, attempt.0);
-        directory.put(&path, chunks, PutMode::Overwrite).await?;
-        Ok(SnapshotHandle::File { path, bytes: bytes as u64 })
+    ) -> Result<SnapshotWriter, Error> {
+        let (id, SubtaskId { vertex, index }) = (dir.checkpoint, subtask);
+        let name = format!("c{id}-v{vertex}-s{index}-a{}.state", attempt.0);
+        let files = match &dir.savepoint {
+            None => self.root.below(&shared_name(job)),
+            Some(_) => self.snapshot_dir(job, dir)?,
+        };
+        Ok(SnapshotWriter::new(files, name, snapshot))
     }
 
-    /// Reads one subtask's snapshot. `base` is the checkpoint's [`location`](CheckpointMetadata::location).
+    /// Reads one subtask's snapshot of a checkpoint: all layers, as one. Of rows it reads those of the key groups in a
+    /// range, and those without key groups if `unkeyed`.
     ///
     /// # Errors
-    /// The store failed; the file is missing, damaged or of a newer version.
-    pub async fn read_snapshot(&self, base: &str, handle: &SnapshotHandle) -> Result<SubtaskSnapshot, Error> {
-        let (file, path) = match handle {
-            SnapshotHandle::Inline(bytes) => {
-                (Bytes::copy_from_slice(bytes), format!("{} (inline snapshot)", join(base, METADATA_FILE)))
-            }
-            SnapshotHandle::File { path, bytes } => {
-                if !is_file_name(path) {
-                    return Err(Error::corrupt(base, format!("it names '{path}', which is not inside it")));
-                }
-                let file = self.root.at(base)?.get(path, snapshot_file::FORMAT.limit_bytes).await?;
-                let path = join(base, path);
-                if file.len() as u64 != *bytes {
-                    let reason = format!("it has {} bytes instead of {bytes}", file.len());
-                    return Err(Error::Corrupt { path, reason });
-                }
-                (file, path)
-            }
+    /// The store failed; a file is missing, damaged or of another version.
+    pub async fn read_snapshot(
+        &self,
+        checkpoint: &CheckpointMetadata,
+        handle: &SnapshotHandle,
+        groups: Option<KeyGroupRange>,
+        unkeyed: bool,
+    ) -> Result<SubtaskSnapshot, Error> {
+        let directory = files_directory(&self.root.at(&checkpoint.location)?, checkpoint.savepoint)?;
+        // Rows that are not wanted need not be known of the layers below the last.
+        let skipped = match groups.is_none() && !unkeyed {
+            true => handle.layers.len().saturating_sub(1),
+            false => 0,
         };
-        let work = move || snapshot_file::decode(&file, &path);
-        off_the_loop(handle.stored_bytes() as usize, "read", snapshot_file::FORMAT.what, work).await
+        let mut sum = SubtaskSnapshot::default();
+        for layer in handle.layers.iter().skip(skipped) {
+            let read = reader::read_layer(&directory, &checkpoint.location, layer, groups, unkeyed).await?;
+            sum.add(read);
+        }
+        Ok(sum)
     }
 
     /// Publishes a completed checkpoint by writing its metadata file, whole or not at all, and returns the absolute
@@ -209,9 +215,7 @@ impl CheckpointStore {
     /// # Errors
     /// The store failed: that may hide the newest checkpoint, so it is not the moment to fall back to an older one.
     pub async fn list(&self, job: JobId) -> Result<Vec<CheckpointMetadata>, Error> {
-        let mut ids = self.checkpoint_ids(job).await?;
-        ids.sort_unstable_by(|a, b| b.cmp(a));
-        let reads = ids.into_iter().map(|id| {
+        let reads = self.checkpoint_ids(job).await?.into_iter().map(|id| {
             let directory = self.root.below(&checkpoint_name(job, id));
             async move {
                 match read_complete(&directory, job, id).await {
@@ -223,11 +227,14 @@ impl CheckpointStore {
                 }
             }
         });
-        let found: Vec<_> = stream::iter(reads).buffered(PARALLEL_REQUESTS).try_collect().await?;
-        Ok(found.into_iter().flatten().collect())
+        let found: Vec<_> = stream::iter(reads).buffer_unordered(PARALLEL_REQUESTS).try_collect().await?;
+        let mut found: Vec<_> = found.into_iter().flatten().collect();
+        found.sort_unstable_by_key(|checkpoint| std::cmp::Reverse(checkpoint.age()));
+        Ok(found)
     }
 
-    /// Deletes a checkpoint that the system took in this store: first its metadata, then the rest.
+    /// Deletes the metadata of a checkpoint that the system took in this store: it is no checkpoint any more. Its files
+    /// stay.
     ///
     /// # Errors
     /// It is a savepoint, or a copy at another place: those are the user's. The store failed; the call may be
@@ -246,18 +253,48 @@ impl CheckpointStore {
         directory.remove_all().await
     }
 
-    /// Deletes what a job left of checkpoints that were never published. Published ones stay. To be called when
-    /// nothing of the job runs any more, or a checkpoint under way loses its files.
+    /// Deletes files of a job's checkpoints that no checkpoint needs any more.
+    ///
+    /// # Errors
+    /// The store failed; the call may be repeated.
+    pub async fn delete_files(&self, job: JobId, names: Vec<String>) -> Result<(), Error> {
+        let directory = self.root.below(&shared_name(job));
+        let removals = names.into_iter().filter(|name| is_file_name(name)).map(|name| {
+            let directory = directory.clone();
+            async move { directory.remove_file(&name).await }
+        });
+        stream::iter(removals).buffer_unordered(PARALLEL_REQUESTS).try_collect().await
+    }
+
+    /// Deletes what a job left that no published checkpoint names. Published ones stay. To be called when nothing of
+    /// the job runs, or a checkpoint under way loses its files.
     ///
     /// # Errors
     /// The store failed; the call may be repeated.
     pub async fn delete_job(&self, job: JobId) -> Result<(), Error> {
+        let mut named = HashSet::new();
+        let mut is_known = true;
         for id in self.checkpoint_ids(job).await? {
             let directory = self.root.below(&checkpoint_name(job, id));
-            if !directory.has(METADATA_FILE).await? {
-                directory.remove_all().await?;
+            match read_metadata(&directory).await {
+                Ok(metadata) => named.extend(metadata.files().map(str::to_string)),
+                Err(error) if error.kind() == ErrorKind::NotFound => directory.remove_all().await?,
+                Err(error) if matches!(error.kind(), ErrorKind::Retry | ErrorKind::Config) => {
+                    return Err(error);
+                }
+                // Which files it names cannot be known.
+                Err(_) => is_known = false,
             }
         }
+        let shared = self.root.below(&shared_name(job));
+        if is_known {
+            let files = shared.files().await?;
+            let names = files.iter().filter_map(|file| file.location.filename());
+            let garbage = names.filter(|name| !named.contains(*name)).map(str::to_string).collect();
+            self.delete_files(job, garbage).await?;
+            shared.remove_unfinished().await?;
+        }
+        shared.remove_if_empty().await;
         self.root.below(&job.to_string()).remove_if_empty().await;
         Ok(())
     }
@@ -304,20 +341,34 @@ async fn read_complete(
         let reason = format!("it is checkpoint {} of job {}", metadata.checkpoint, metadata.job);
         return Err(Error::corrupt(&directory.url, reason));
     }
-    let files = directory.files().await?;
+    let files = files_directory(directory, false)?;
+    let found = files.files().await?;
     let sizes: HashMap<&str, u64> =
-        files.iter().filter_map(|file| Some((file.location.filename()?, file.size))).collect();
-    for subtask in metadata.vertices.iter().flat_map(|vertex| &vertex.subtasks) {
-        if let SnapshotHandle::File { path, bytes } = &subtask.snapshot {
-            let reason = match sizes.get(path.as_str()) {
+        found.iter().filter_map(|file| Some((file.location.filename()?, file.size))).collect();
+    let handles =
+        metadata.vertices.iter().flat_map(|vertex| &vertex.subtasks).map(|subtask| &subtask.snapshot);
+    for layer in handles.flat_map(|handle| &handle.layers) {
+        if let Layer::File { name, bytes } = layer {
+            let reason = match sizes.get(name.as_str()) {
                 Some(size) if size == bytes => continue,
                 Some(size) => format!("it has {size} bytes instead of {bytes}"),
                 None => "it is missing".to_string(),
             };
-            return Err(Error::corrupt(&join(&directory.url, path), reason));
+            return Err(Error::corrupt(&join(&files.url, name), reason));
         }
     }
     Ok(Some(metadata))
+}
+
+/// Where the files of a checkpoint or savepoint lie, by its own directory.
+fn files_directory(directory: &Directory, is_savepoint: bool) -> Result<Directory, Error> {
+    if is_savepoint {
+        return Ok(directory.clone());
+    }
+    let parent = directory
+        .parent()
+        .ok_or_else(|| Error::corrupt(&directory.url, "it is a checkpoint outside the folder of a job"))?;
+    Ok(parent.below(SHARED))
 }
 
 /// What to try instead of a directory that is no checkpoint.
@@ -338,10 +389,10 @@ fn checkpoint_name(job: JobId, checkpoint: CheckpointId) -> String {
     format!("{job}/chk-{checkpoint}")
 }
 
-fn savepoint_name(job: JobId, checkpoint: CheckpointId) -> String {
-    format!("savepoint-{}-{checkpoint}", job.short())
+fn shared_name(job: JobId) -> String {
+    format!("{job}/{SHARED}")
 }
 
-fn operator_bytes(operator: &OperatorSnapshot) -> usize {
-    operator.bytes() + operator.committables.iter().map(|bytes| bytes.len()).sum::<usize>()
+fn savepoint_name(job: JobId, checkpoint: CheckpointId) -> String {
+    format!("savepoint-{}-{checkpoint}", job.short())
 }

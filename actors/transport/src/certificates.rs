@@ -12,6 +12,7 @@ mod identity;
 mod info;
 
 pub use authority::{Authority, Validity};
+pub(crate) use files::read as read_file;
 pub use identity::Identity;
 pub use info::CertificateInfo;
 

@@ -97,7 +97,8 @@ impl Environment {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    pub(crate) fn add(&self, node: StreamNode) -> NodeId {
+    /// Adds an operation as it is: for APIs that are built on this one.
+    pub fn add(&self, node: StreamNode) -> NodeId {
         self.shared.lock().graph.add(node)
     }
 

@@ -35,6 +35,10 @@
 //!   (191 against 161 ns a record), at a thousand it cost 12 ns of 34.
 //! * 2026-11: a pane's timer is not moved when its session grows; it arms the next one when it finds itself early: 71
 //!   instead of 195 ns a record at a thousand keys.
+//! * 2026-11: an aggregate first takes in all records of a batch, then moves the keys into what it puts out: 36.5 instead
+//!   of 37.4 ns a counted word. Keys moved out of the batch one by one pass through an option, in pieces.
+//! * 2026-11: `key_by_ref` stands beside `key_by`: 2 to 3 ns for each word that is not copied to be hashed, and an allocation
+//!   for each longer string.
 //! * 2026-11: processing-time windows fire at the end of a bounded stream, unlike Flink's, which lose what is open.
 
 mod aggregates;
@@ -67,7 +71,7 @@ pub use operators::window_join::{
     CoGrouped, Either, JoinBuilder, JoinKeyed, JoinWhere, JoinWindowed, Joined,
 };
 pub use sinks::collect::Collected;
-pub use sources::generator::GeneratorSource;
+pub use sources::generator::{GeneratorSource, Numbers};
 pub use sources::range::Strided;
 pub use stream::{DataStream, StreamSink};
 pub use windows::assigner::{

@@ -178,6 +178,22 @@ impl<T: Record> DataStream<T> {
         KeyedStream::new(self.partitioned(Partitioning::hash(Arc::clone(&key))), Keys::partitioned(key))
     }
 
+    /// As [`key_by`](DataStream::key_by), for a key that lies within the record and costs something to clone: it is cloned
+    /// where it is kept, but not to find out where the record goes.
+    ///
+    /// ```
+    /// use hurtig_datastream::prelude::*;
+    /// let env = Environment::new();
+    /// let words = env.from_collection(["to", "be", "or", "not", "to", "be"].map(str::to_string).to_vec());
+    /// words.key_by_ref(|word| word).count().print();
+    /// ```
+    pub fn key_by_ref<K: Key>(&self, key: impl Fn(&T) -> &K + Send + Sync + 'static) -> KeyedStream<T, K> {
+        let key = Arc::new(key);
+        let partitioning = Partitioning::hash_ref(Arc::clone(&key));
+        let keys = Keys::partitioned(Arc::new(move |record: &T| key(record).clone()));
+        KeyedStream::new(self.partitioned(partitioning), keys)
+    }
+
     /// Takes the stream as keyed without sending its records anywhere. They must already lie where
     /// [`key_by`](DataStream::key_by) with the same key would send them.
     pub fn reinterpret_as_keyed<K: Key>(
@@ -237,7 +253,18 @@ impl<T: Record> DataStream<T> {
 
 /// Adding operations.
 impl<T: Record> DataStream<T> {
-    pub(crate) fn edges(&self, port: usize) -> impl Iterator<Item = StreamEdge> {
+    /// The stream that an operation of [`Environment::add`] puts out, whose batches must be [`Rows`] of the record type.
+    pub fn of_node(env: &Environment, node: NodeId) -> Self {
+        DataStream::new(env.clone(), vec![Upstream::of(node)])
+    }
+
+    /// The program that the stream is part of.
+    pub fn environment(&self) -> &Environment {
+        &self.env
+    }
+
+    /// What an operation of [`Environment::add`] reads that reads this stream.
+    pub fn edges(&self, port: usize) -> impl Iterator<Item = StreamEdge> {
         self.upstreams.iter().map(move |upstream| StreamEdge {
             from: upstream.node,
             output: upstream.output.clone(),
@@ -354,5 +381,65 @@ mod tests {
         let patterns: Vec<_> = job.edges.iter().map(|edge| edge.partitioning.pattern).collect();
         assert_eq!(patterns, [Pattern::Hash, Pattern::Forward, Pattern::Rebalance, Pattern::Rebalance]);
         assert_eq!(job.vertices[0].chain[2].uid, "odd");
+    }
+
+    #[test]
+    fn groups_and_settings_cut_chains_and_a_job_needs_slots_for_each_group() {
+        let env = Environment::new();
+        env.set_parallelism(3);
+        let heavy = env.from_range(0..10).map(|n| n + 1).slot_sharing_group("heavy").filter(|n| *n > 3);
+        let tail = heavy.map(|n| n + 2).name("tail").start_new_chain();
+        let few = tail.map(|n| n + 3).name("few").set_max_parallelism(2);
+        few.slot_sharing_group("default").discard();
+        let job = env.graph().job_graph("test", &env.defaults(1)).unwrap();
+        let vertices: Vec<_> = job
+            .vertices
+            .iter()
+            .map(|vertex| (vertex.name.as_str(), vertex.slot_group.as_str(), vertex.parallelism))
+            .collect();
+        let expected = [
+            ("Range", "default", 3),
+            ("Map -> Filter", "heavy", 3),
+            ("tail", "heavy", 3),
+            ("few", "default", 2),
+            ("Discard", "default", 3),
+        ];
+        assert_eq!(vertices, expected);
+        // Of each group as many as its widest operation has subtasks.
+        assert_eq!(job.slots(), 3 + 3);
+    }
+
+    #[test]
+    fn ways_to_the_next_operation_are_those_that_were_asked_for() {
+        let env = Environment::new();
+        env.set_parallelism(2);
+        let numbers = env.from_range(0..10);
+        numbers.partition_custom(|key, subtasks| *key as usize % subtasks, |n| n / 2).discard();
+        numbers.shuffle().discard();
+        numbers.broadcast().discard();
+        let keyed = numbers.forward().map(|n| n).key_by(|n| n % 3).reduce(|a, b| a + b).disable_chaining();
+        keyed.reinterpret_as_keyed(|n| n % 3).reduce(|a, b| a + b).discard();
+        let job = env.graph().job_graph("test", &env.defaults(1)).unwrap();
+        let patterns: Vec<_> = job.edges.iter().map(|edge| edge.partitioning.pattern).collect();
+        let expected =
+            [Pattern::Custom, Pattern::Custom, Pattern::Broadcast, Pattern::Hash, Pattern::Forward];
+        assert_eq!(patterns, expected);
+        // What is forwarded, or taken as keyed, is chained.
+        let names: Vec<_> = job.vertices.iter().map(|vertex| vertex.name.as_str()).collect();
+        assert_eq!(names, ["Range -> Map", "Discard", "Discard", "Discard", "Reduce", "Reduce -> Discard"]);
+    }
+
+    #[test]
+    fn to_forward_to_another_parallelism_is_refused() {
+        let env = Environment::new();
+        env.from_range(0..10)
+            .set_parallelism(2)
+            .forward()
+            .map(|n| n)
+            .name("other")
+            .set_parallelism(3)
+            .discard();
+        let refused = env.graph().job_graph("test", &env.defaults(1)).map(drop).unwrap_err().to_string();
+        assert!(refused.contains("'Range' (parallelism 2) forwards to 'other' (parallelism 3)"), "{refused}");
     }
 }

@@ -78,29 +78,48 @@ impl Actor for Desk {
     }
 }
 
+fn failed(error: impl std::fmt::Display) -> RunError {
+    RunError::Cluster(error.to_string())
+}
+
+/// A desk that has the given trades, and a job between its two ends.
+///
+/// # Errors
+/// An actor cannot be started.
+pub async fn desk_and_job(trades: Vec<Trade>) -> Result<(ActorRef<DeskMessage>, Environment), RunError> {
+    let (source, inlet) = ActorSource::new(WINDOW).await.map_err(failed)?;
+    let (desk, _) = Actor::spawn(None, Desk, (inlet, trades)).await.map_err(failed)?;
+
+    let env = Environment::new();
+    let trades = env.from_source(source, WatermarkStrategy::none(), "desk").uid("desk").set_parallelism(1);
+    alerts(&trades).transform("to the desk", to_actor(desk.clone(), 8, DeskMessage::Alerts));
+    Ok((desk, env))
+}
+
+/// The alerts that the desk got. It ends with that.
+///
+/// # Errors
+/// It has ended before.
+pub async fn report(desk: &ActorRef<DeskMessage>) -> Result<Vec<Alert>, RunError> {
+    let (reply, answer) = oneshot::channel();
+    desk.cast(DeskMessage::Report(reply)).map_err(failed)?;
+    let alerts = answer.await.map_err(failed)?;
+    desk.stop(None);
+    Ok(alerts)
+}
+
 /// Runs the job on the given trades and returns the alerts that the desk got.
 ///
 /// # Errors
 /// The cluster cannot be started, or the job failed.
 pub async fn alerts_for(trades: Vec<Trade>, config: &Config) -> Result<Vec<Alert>, RunError> {
-    let fail = |error: &dyn std::fmt::Display| RunError::Cluster(error.to_string());
-    let (source, inlet) = ActorSource::new(WINDOW).await.map_err(|error| fail(&error))?;
-    let (desk, _) = Actor::spawn(None, Desk, (inlet, trades)).await.map_err(|error| fail(&error))?;
-
-    let env = Environment::new();
-    let trades = env.from_source(source, WatermarkStrategy::none(), "desk").uid("desk").set_parallelism(1);
-    alerts(&trades).transform("to the desk", to_actor(desk.clone(), 8, DeskMessage::Alerts));
-
+    let (desk, env) = desk_and_job(trades).await?;
     let cluster = Cluster::start(config).await?;
     let job = cluster.submit("alerts by actors", &env.graph(), config).await?;
     let ended = job.wait().await;
     cluster.shutdown().await;
     ended?;
-    let (reply, answer) = oneshot::channel();
-    desk.cast(DeskMessage::Report(reply)).map_err(|error| fail(&error))?;
-    let alerts = answer.await.map_err(|error| fail(&error))?;
-    desk.stop(None);
-    Ok(alerts)
+    report(&desk).await
 }
 
 /// Made-up trades: a steady price with a jump now and then.

@@ -37,8 +37,8 @@ impl ArgsError {
                 let _ = error.print();
                 u8::try_from(error.exit_code()).unwrap_or(2)
             }
-            ArgsError::Config(error) => {
-                eprintln!("error: {}", hurtig_dataflow::error::describe(error));
+            ArgsError::Config(_) => {
+                eprintln!("error: {}", self.sentence());
                 2
             }
         }

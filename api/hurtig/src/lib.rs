@@ -331,6 +331,11 @@
 //! the log of the worker that runs it; `collect` and the actor API reach within one process only and are for programs
 //! that run their job themselves. Checkpoints go to a folder that all machines share.
 //!
+//! # Seeing what a job does
+//! With the feature `web` of this crate and `-D rest.port=8081` a program serves a web page while its job runs: the job
+//! graph with what holds it back, checkpoints, failures. On a cluster the JobManager has the page, whatever the program
+//! was built with.
+//!
 //! # When something fails
 //! An error or a panic in a user's function fails the attempt, never the process. Without checkpoints the job has then
 //! failed; with them it is tried again, as `restart.strategy` says. The error names vertex and subtask:
@@ -352,6 +357,7 @@ mod args;
 mod program;
 mod progress;
 mod role;
+mod web;
 
 pub use args::{ArgsError, Ui, parse};
 pub use hurtig_dataflow as dataflow;
@@ -362,7 +368,9 @@ pub use hurtig_runtime::actors;
 pub use hurtig_runtime::fault;
 pub use hurtig_runtime::{Cluster, Config, JobClient, JobError, JobState, JobStatus, RunError, config};
 #[doc(hidden)]
-pub use hurtig_runtime::{daemon, process, protocol};
+pub use hurtig_runtime::{daemon, process, protocol, report};
+#[cfg(feature = "sql")]
+pub use hurtig_sql as sql;
 pub use program::{configured, execute, run, run_and_then, run_with_args, runtime, start_logging};
 pub use progress::ProgressLine;
 /// The actor library that jobs are made of, for programs that talk to them as actors.

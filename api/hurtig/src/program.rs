@@ -2,7 +2,7 @@
 
 use crate::args::{Ui, parse};
 use crate::progress;
-use crate::role;
+use crate::{role, web};
 use hurtig_dataflow::BoxError;
 use hurtig_dataflow::error::describe;
 use hurtig_datastream::Environment;
@@ -111,6 +111,7 @@ fn run_to_end(
     let config = configured(env, config);
     let result = runtime.block_on(async {
         let cluster = Cluster::start(&config).await?;
+        let _page = web::serve(&cluster, &config, user.is_some()).await?;
         let job = cluster.submit(name, &env.graph(), &config).await?;
         let shown = async {
             if let Some(ui) = user {

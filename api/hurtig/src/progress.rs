@@ -10,6 +10,7 @@ const WITHOUT_SIZE: &str = "{spinner} {msg}  {elapsed}";
 
 /// A line on standard error that says how a job is doing; nothing where that is no terminal.
 pub struct ProgressLine {
+    quiet: bool,
     bar: ProgressBar,
     /// What was printed last, where there is no terminal.
     printed: Option<RefCell<String>>,
@@ -26,13 +27,19 @@ impl ProgressLine {
                 .progress_chars("=> ")
         };
         let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
-        ProgressLine { bar, printed: None, with_size: style(WITH_SIZE), without_size: style(WITHOUT_SIZE) }
+        ProgressLine {
+            quiet,
+            bar,
+            printed: None,
+            with_size: style(WITH_SIZE),
+            without_size: style(WITHOUT_SIZE),
+        }
     }
 
     /// Lets it say when the job's state changes also where there is no terminal: for jobs that run elsewhere, of which
-    /// nothing else is seen. `quiet` as before.
-    pub fn told_in_lines(mut self, quiet: bool) -> Self {
-        self.printed = (!quiet && self.bar.is_hidden()).then(RefCell::default);
+    /// nothing else is seen. A quiet one stays quiet.
+    pub fn told_in_lines(mut self) -> Self {
+        self.printed = (!self.quiet && self.bar.is_hidden()).then(RefCell::default);
         self
     }
 

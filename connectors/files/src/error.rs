@@ -1,5 +1,6 @@
 //! What can be wrong with files, each as one sentence with the remedy.
 
+use hurtig_dataflow::error::{BoxError, Fatal};
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error as ThisError;
@@ -136,7 +137,7 @@ impl Error {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::DiskFull(_) | Error::InUse { .. } | Error::Io { .. } => ErrorKind::Retry,
+            Error::DiskFull(_) | Error::Io { .. } => ErrorKind::Retry,
             Error::Lost(_) | Error::Length { .. } | Error::Replaced { .. } => ErrorKind::Lost,
             _ => ErrorKind::User,
         }
@@ -160,6 +161,20 @@ impl Error {
             _ => Error::Io { action, path: shown, source },
         }
     }
+}
+
+/// For `map_err`: an error as the runtime takes it, which ends the job where trying again cannot mend it.
+pub(crate) fn told(error: Error) -> BoxError {
+    match error.kind() {
+        ErrorKind::Retry => error.into(),
+        ErrorKind::User | ErrorKind::Lost => Fatal(error.into()).into(),
+    }
+}
+
+/// The error within what the runtime was told.
+#[cfg(test)]
+pub(crate) fn within(told: &BoxError) -> Option<&Error> {
+    told.downcast_ref().or_else(|| told.downcast_ref::<Fatal>()?.0.downcast_ref())
 }
 
 /// For `map_err`: turns an error of the operating system into a sentence.

@@ -15,7 +15,7 @@ pub(crate) mod tests;
 
 pub use rolling::RollingPolicy;
 
-use crate::error::absolute;
+use crate::error::{absolute, told};
 use committer::FileCommitter;
 use hurtig_dataflow::operator::Place;
 use hurtig_dataflow::sink::{Committer, Sink, SinkWriter};
@@ -149,7 +149,8 @@ impl<T: Record, E: EncodeFormat<T>> Sink for FileSink<T, E> {
     type In = T;
 
     fn writer(&self, place: &Place) -> OpResult<Box<dyn SinkWriter<T>>> {
-        Ok(Box::new(Writer::new(self, absolute(&self.folder)?, place)?))
+        let writer = absolute(&self.folder).and_then(|folder| Writer::new(self, folder, place));
+        Ok(Box::new(writer.map_err(told)?))
     }
 
     fn committer(&self) -> Option<Box<dyn Committer>> {

@@ -7,7 +7,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
-use crate::error::absolute;
+use crate::error::{absolute, told};
 use hurtig_dataflow::OpResult;
 use hurtig_dataflow::Record;
 use hurtig_dataflow::operator::Place;
@@ -177,13 +177,21 @@ pub struct FileSplit {
     pub line: Option<u64>,
 }
 
+impl FileSplit {
+    /// Its length, or that of the file as it lies there where only reading tells where it ends.
+    fn bytes(&self) -> u64 {
+        self.end.unwrap_or(self.file_bytes).saturating_sub(self.start)
+    }
+}
+
 impl<F: DecodeFormat, P: OnError> Source for FileSource<F, P> {
     type Out = P::Out<F::Out>;
     type Split = FileSplit;
 
     fn enumerator(&self, restored: Option<&[u8]>) -> OpResult<Box<dyn SplitEnumerator<FileSplit>>> {
         let split_bytes = self.format.is_splittable().then_some(self.split_bytes);
-        Ok(Box::new(Enumerator::new(absolute(&self.path)?, self.monitor, split_bytes, restored)?))
+        let path = absolute(&self.path).map_err(told)?;
+        Ok(Box::new(Enumerator::new(path, self.monitor, split_bytes, restored)?))
     }
 
     fn open(

@@ -8,6 +8,8 @@ mod row;
 mod scan;
 mod write;
 
+pub use scan::{Found as CsvFound, Scanner as CsvScanner};
+
 use crate::decode::{Block, DecodeFormat, Decoded, Decoder, Malformed, Stop, byte_order_mark};
 use crate::encode::EncodeFormat;
 use hurtig_dataflow::Record;

@@ -1,6 +1,7 @@
 //! Bytes to records: what every format that can be read implements.
 
 use hurtig_dataflow::Record;
+use std::path::Path;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -13,6 +14,12 @@ pub trait DecodeFormat: Clone + Send + Sync + 'static {
 
     /// A decoder for one file, or for a piece of one.
     fn decoder(&self) -> Self::Decoder;
+
+    /// A decoder for a file of this path, for formats that also take something from it.
+    fn decoder_of(&self, path: &Path) -> Self::Decoder {
+        let _ = path;
+        self.decoder()
+    }
 
     /// Whether every line break ends a record, so that a big file can be read in pieces.
     fn is_splittable(&self) -> bool;
@@ -49,11 +56,14 @@ pub trait Decoder: Send {
     }
 
     /// Adds records to `out` until there are `max` more, the block is used up, or a record is malformed.
+    ///
+    /// A decoder of batches adds one that holds `max` records, and keeps those of an unfinished batch to itself for as
+    /// long as it stops with [`Stop::NeedsMore`] or [`Stop::Malformed`].
     fn decode(&mut self, block: Block<'_>, max: usize, out: &mut Vec<Self::Out>) -> Decoded;
 }
 
 /// Length of the byte order mark, or nothing if it takes more bytes to tell.
-pub(crate) fn byte_order_mark(bytes: &[u8], last: bool) -> Option<usize> {
+pub fn byte_order_mark(bytes: &[u8], last: bool) -> Option<usize> {
     if bytes.starts_with(BYTE_ORDER_MARK) {
         Some(BYTE_ORDER_MARK.len())
     } else if bytes.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(bytes) && !last {

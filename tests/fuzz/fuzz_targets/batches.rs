@@ -1,5 +1,4 @@
 //! Frames of batches and other elements from anywhere: read or refused, never a panic, never more rows than allowed.
-//! Needs of its crate: hurtig-dataflow, libfuzzer-sys, serde with derive, serde_json.
 #![no_main]
 
 use hurtig_dataflow::wire::{BatchCodec, Limits, RowsCodec, element};

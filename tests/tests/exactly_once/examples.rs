@@ -2,8 +2,8 @@
 
 use super::{SEEDS, check, random_config, shown};
 use hurtig::prelude::*;
-use hurtig_examples::{enrichment, flights, late_data, session_windows, stock_alerts, word_count};
-use hurtig_tests::faults::{Crashes, Seed, seeds};
+use hurtig_examples::{actor_api, enrichment, flights, late_data, session_windows, stock_alerts, word_count};
+use hurtig_tests::faults::{Crashes, Seed, seeds, tell_seed};
 use hurtig_tests::{folders, jobs};
 use std::sync::Arc;
 
@@ -61,6 +61,38 @@ fn example_enrichment_out_of_order() {
 }
 
 #[test]
+fn example_actor_api_tells_every_alert_at_least_once() {
+    const TRADES: u64 = 100_000;
+    let run = |config: &Config, crashes: Option<Crashes>| {
+        jobs::run(async {
+            let trades = actor_api::made_up_trades(TRADES);
+            let (desk, env) = actor_api::desk_and_job(trades).await.expect("a desk");
+            let faults = crashes.map(|crashes| Arc::new(crashes) as _);
+            let status = jobs::execute(&env, config, faults).await.expect("the job finishes");
+            let mut alerts = actor_api::report(&desk).await.expect("a desk");
+            alerts.sort_by_key(|alert| alert.at);
+            alerts.dedup();
+            (alerts, status)
+        })
+    };
+    let (expected, _) = run(&jobs::config(1, None), None);
+    assert!(expected.len() > 100);
+    let (mut restarts, mut checkpoints) = (0, 0);
+    for number in seeds(SEEDS) {
+        tell_seed(number);
+        let mut seed = Seed::new(number);
+        let config = random_config(&mut seed, None);
+        let crashes = Crashes { seed: seed.next(), attempts: 1 + seed.below(3) as u32, within: TRADES / 2 };
+        let (found, status) = run(&config, Some(crashes));
+        assert_eq!(found, expected, "seed {number} after {} restarts", status.restarts);
+        restarts += status.restarts;
+        checkpoints += status.checkpoints_completed;
+    }
+    println!("{restarts} restarts, {checkpoints} checkpoints");
+    assert!(restarts > 0 && checkpoints > 0, "{restarts} restarts, {checkpoints} checkpoints");
+}
+
+#[test]
 fn example_flights() {
     let run = |config: &Config, crashes: Option<Crashes>| {
         let out = tempfile::tempdir().expect("a folder");
@@ -73,23 +105,34 @@ fn example_flights() {
         };
         flights::job(&env, &options);
         let faults = crashes.map(|crashes| Arc::new(crashes) as _);
-        let status = jobs::run(jobs::execute(&env, config, faults)).expect("the job finishes");
+        let (status, restored) = jobs::run(async {
+            let job = jobs::start(&env, config, faults).await.expect("the job starts");
+            job.client.wait().await.expect("the job finishes");
+            let seen = job.cluster.client().observe(job.client.id(), None).await.expect("it is known");
+            (job.finish().await.expect("the job finishes"), seen.seen.checkpoints.restored)
+        });
         let outputs = ["hourly", "rushes", "worst", "late", "cancelled"];
-        (outputs.map(|output| (output, folders::sorted_rows(&out.path().join(output)))), status.restarts)
+        let outputs = outputs.map(|output| (output, folders::sorted_rows(&out.path().join(output))));
+        (outputs, status.restarts, restored)
     };
-    let (expected, _) = run(&jobs::config(1, None), None);
-    let (count, mut restarted) = (seeds(5).end, 0);
-    for number in seeds(5) {
+    let (expected, ..) = run(&jobs::config(1, None), None);
+    let (seeds, mut restarted, mut restored) = (seeds(5), 0, 0);
+    let count = seeds.end - seeds.start;
+    for number in seeds {
+        tell_seed(number);
         let mut seed = Seed::new(number);
         let config = random_config(&mut seed, Some(1_024));
         let crashes = Crashes { seed: seed.next(), attempts: 4, within: 150_000 };
-        let (found, restarts) = run(&config, Some(crashes));
+        let (found, restarts, from_checkpoints) = run(&config, Some(crashes));
         restarted += u64::from(restarts > 0);
+        restored += from_checkpoints;
         for ((output, expected), (_, found)) in expected.iter().zip(&found) {
             if let Err(difference) = folders::compare(expected, found) {
                 panic!("seed {number}, {output} after {restarts} restarts: {difference}");
             }
         }
     }
-    assert!(restarted > count / 2, "only {restarted} of {count} runs restarted");
+    println!("{restarted} of {count} runs restarted; {restored} attempts began with a checkpoint");
+    assert!(count < 5 || restarted > count / 2, "only {restarted} of {count} runs restarted");
+    assert!(count < 5 || restored > 0, "no attempt began with a checkpoint");
 }

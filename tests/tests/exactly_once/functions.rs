@@ -5,6 +5,7 @@ use hurtig::dataflow::state::ItemList;
 use hurtig::prelude::*;
 use hurtig_tests::events::{Event, events};
 use hurtig_tests::faults::seeds;
+use std::time::Duration;
 
 /// Keeps state of every kind, and timers of both.
 #[derive(Clone, Default)]
@@ -81,6 +82,58 @@ impl KeyedProcessFunction<u64, Event> for Everything {
 #[test]
 fn every_kind_of_state_and_timer() {
     check_events(|events| events.key_by(|event| event.key).process(Everything::default()).uid("everything"));
+}
+
+/// Counts in states that live for so long.
+#[derive(Clone)]
+struct ShortLived {
+    life: Duration,
+    count: ValueState<u64>,
+    numbers: ListState<u64>,
+    by_remainder: MapState<u64, u64>,
+}
+
+impl ShortLived {
+    fn new(life: Duration) -> Self {
+        let (count, numbers, by_remainder) = Default::default();
+        ShortLived { life, count, numbers, by_remainder }
+    }
+}
+
+impl KeyedProcessFunction<u64, Event> for ShortLived {
+    type Out = String;
+
+    fn open(&mut self, ctx: &mut KeyedOpenContext<'_, u64>) -> OpResult {
+        let mut ctx = ctx.with_ttl(StateTtl::new(self.life));
+        self.count = ctx.value_state("count")?;
+        self.numbers = ctx.list_state("numbers")?;
+        self.by_remainder = ctx.map_state("by-remainder")?;
+        Ok(())
+    }
+
+    fn process(&mut self, event: Event, ctx: &mut KeyedContext<'_, u64, String>) -> OpResult {
+        let count = self.count.get(ctx).copied().unwrap_or_default() + 1;
+        self.count.set(ctx, count);
+        let remainder = event.n % 5;
+        let of_remainder = self.by_remainder.get(ctx, &remainder).copied().unwrap_or_default() + 1;
+        self.by_remainder.insert(ctx, remainder, of_remainder);
+        self.numbers.add(ctx, event.n);
+        let numbers: Vec<_> = self.numbers.iter(ctx).copied().collect();
+        let last = &numbers[numbers.len().saturating_sub(3)..];
+        ctx.emit(format!("{} {} {count} {of_remainder} {last:?}", event.n, event.key));
+        Ok(())
+    }
+}
+
+#[test]
+fn state_that_expires_late_is_all_there_and_state_that_expires_at_once_never_is() {
+    for life in [Duration::from_secs(3_600), Duration::ZERO] {
+        check_events(|events| {
+            // So that lists do not grow for ever.
+            let keyed = events.key_by(|event| event.n / 1_200 * 12 + event.key);
+            keyed.process(ShortLived::new(life)).uid("short-lived")
+        });
+    }
 }
 
 /// Counts both sides and tells the counts at the end.
@@ -238,7 +291,12 @@ fn connected_streams_without_keys() {
         let right = events(env, "right", EVENTS / 3, EVENTS_PER_SECOND / 3.0).set_parallelism(1);
         let numbered = left.connect(&right).process(Numbered::default()).uid("numbered").set_parallelism(1);
         let mapped = left.connect(&right).co_map(|event| event.n, |event| event.n * 2).uid("mapped");
-        shown(&numbered).union(&mapped.map(|n| n.to_string()).uid("shown-mapped"))
+        let spread = left.connect(&right).co_flat_map(
+            |event, out| out.extend((0..event.n % 3).map(|copy| (event.n, copy))),
+            |event, out| out.extend((event.n % 4 == 1).then_some((event.n, 9))),
+        );
+        let spread = spread.uid("spread").map(|pair| format!("{pair:?}")).uid("shown-spread");
+        shown(&numbered).union(&mapped.map(|n| n.to_string()).uid("shown-mapped")).union(&spread)
     });
 }
 

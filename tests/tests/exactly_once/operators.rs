@@ -18,6 +18,56 @@ fn stateless_operators() {
     });
 }
 
+/// Says where a record has come to.
+#[derive(Clone, Default)]
+struct Placed {
+    subtask: usize,
+}
+
+impl ProcessFunction<Event> for Placed {
+    type Out = (u64, u64, usize);
+
+    fn open(&mut self, ctx: &mut OpenContext<'_>) -> OpResult {
+        self.subtask = ctx.place.subtask;
+        Ok(())
+    }
+
+    fn process(&mut self, event: Event, ctx: &mut ProcessContext<'_, Self::Out>) -> OpResult {
+        ctx.emit((event.n, event.key, self.subtask));
+        Ok(())
+    }
+}
+
+#[test]
+fn every_way_from_subtask_to_subtask() {
+    check_events(|events| {
+        let placed = events.partition_custom(|key, subtasks| *key as usize % subtasks, |event| event.key);
+        let placed = placed.process(Placed::default()).uid("placed").set_parallelism(2);
+        let right = placed.filter(|(_, key, subtask)| *subtask == *key as usize % 2).uid("right");
+        let right = right
+            .set_parallelism(2)
+            .start_new_chain()
+            .map(|placed| placed.0)
+            .uid("numbers")
+            .set_parallelism(2);
+        let copies = right.broadcast().map(|n| n).uid("copies").set_parallelism(3);
+        let one = copies.rescale().map(|n| n).uid("one").set_parallelism(1).slot_sharing_group("apart");
+        let shuffled = one.shuffle().map(|n| n).uid("shuffled").set_max_parallelism(2);
+        // Nothing is left of a number of which there are not three copies.
+        shuffled.key_by(|n| *n).count().uid("counts").filter(|(_, count)| *count == 3).uid("complete")
+    });
+}
+
+#[test]
+fn a_keyed_stream_that_is_taken_as_keyed_again() {
+    check_events(|events| {
+        let rows = events.map(|event| (event.key, event.n, event.value)).uid("rows");
+        let sums = rows.key_by(|row| row.0).reduce(|a, b| (a.0, b.1, a.2 + b.2)).uid("sums");
+        let again = sums.forward().map(|sum| sum).uid("forwarded").reinterpret_as_keyed(|sum| sum.0);
+        again.reduce(|a, b| (a.0, b.1, a.2.max(b.2) - a.1 as i64)).uid("again")
+    });
+}
+
 #[test]
 fn reduce() {
     check_events(|events| {

@@ -135,6 +135,169 @@ fn windows_over_the_whole_stream() {
     });
 }
 
+/// Fires a window whenever the values that have come since it last did add up to so much.
+struct WhenWorth(i64);
+
+impl Trigger<Event> for WhenWorth {
+    type State = i64;
+
+    fn on_record(
+        &self,
+        event: &Event,
+        _: Timestamp,
+        _: TimeWindow,
+        worth: &mut i64,
+        _: &mut TriggerContext<'_>,
+    ) -> TriggerResult {
+        *worth += event.value;
+        if *worth < self.0 {
+            return TriggerResult::Continue;
+        }
+        *worth = 0;
+        TriggerResult::FireAndPurge
+    }
+}
+
+#[test]
+fn global_windows_with_a_trigger_of_the_users_own() {
+    check_events(|events| {
+        let windows = events.key_by(|event| event.key).window(GlobalWindows).trigger(WhenWorth(4_000));
+        windows.reduce(|a, b| Event { value: a.value + b.value, ..b }).uid("worth")
+    });
+}
+
+/// The middle one of a window's values, with the time of the last.
+struct Median;
+
+impl ProcessWindowFunction<Event, u64> for Median {
+    type Out = (u64, i64, i64, i64);
+
+    fn process(
+        &self,
+        key: &u64,
+        ctx: &WindowContext,
+        records: WindowRecords<'_, Event>,
+        out: &mut Collector<'_, Self::Out>,
+    ) -> OpResult {
+        let last = records.clone().timed().map(|(_, time)| time).max().ok_or("a window without records")?;
+        let mut values: Vec<_> = records.map(|event| event.value).collect();
+        values.sort_unstable();
+        out.emit((*key, ctx.window.start, last, values[values.len() / 2]));
+        Ok(())
+    }
+}
+
+#[test]
+fn windows_of_a_function_and_of_a_reduction() {
+    check_events(|events| {
+        let keyed = events.key_by(|event| event.key);
+        let size = Duration::from_millis(700);
+        let medians = keyed.window(TumblingEventTimeWindows::of(size)).process(Median).uid("medians");
+        let slides = SlidingEventTimeWindows::of(size, Duration::from_millis(350));
+        let largest = keyed.window(slides).reduce(|a, b| if (a.value, a.n) < (b.value, b.n) { b } else { a });
+        let largest = largest.uid("largest").map(|event| (event.key, 0, event.at, event.value)).uid("rows");
+        medians.union(&largest)
+    });
+}
+
+#[test]
+fn windows_of_the_last_records() {
+    check_events(|events| {
+        let windows = events
+            .key_by(|event| event.key)
+            .window(TumblingEventTimeWindows::of(Duration::from_millis(700)))
+            .evictor(CountEvictor::of(3));
+        windows
+            .apply(|key, window: &WindowContext, records, out| {
+                let numbers: Vec<_> = records.map(|event: &Event| event.n).collect();
+                out.emit((*key, window.window.start, numbers));
+            })
+            .uid("last")
+    });
+}
+
+#[test]
+fn sessions_whose_gap_depends_on_their_records() {
+    check_events(|events| {
+        let gap = |event: &Event| Duration::from_millis(100 + event.n % 7 * 60);
+        let thinned = events.filter(|event| event.n * 7 % 31 < 12).uid("thinned");
+        thinned
+            .key_by(|event| event.key)
+            .window(EventTimeSessionWindows::with_dynamic_gap(gap))
+            .aggregate_with(Sum::of(|event: &Event| event.value), |key, window, sum| {
+                (*key, window.start, window.end, sum)
+            })
+            .uid("sessions")
+    });
+}
+
+/// Times that are promised too early: up to half a second of the records that follow is late.
+fn hasty(events: &DataStream<Event>, uid: &str) -> DataStream<Event> {
+    let times = WatermarkStrategy::monotonous().with_timestamps(|event: &Event| event.at);
+    events.assign_timestamps_and_watermarks(times).uid(uid)
+}
+
+/// Keeps the largest count of each key, and tells it at the end.
+#[derive(Clone, Default)]
+struct Largest {
+    largest: ValueState<u64>,
+}
+
+impl KeyedProcessFunction<(u64, i64), (u64, i64, u64)> for Largest {
+    type Out = (u64, i64, u64);
+
+    fn open(&mut self, ctx: &mut KeyedOpenContext<'_, (u64, i64)>) -> OpResult {
+        self.largest = ctx.value_state("largest")?;
+        Ok(())
+    }
+
+    fn process(
+        &mut self,
+        (_, _, count): (u64, i64, u64),
+        ctx: &mut KeyedContext<'_, (u64, i64), Self::Out>,
+    ) -> OpResult {
+        let before = self.largest.get(ctx).copied().unwrap_or_default();
+        self.largest.set(ctx, before.max(count));
+        ctx.register_event_time_timer(Timestamp::MAX - 1);
+        Ok(())
+    }
+
+    fn on_timer(&mut self, _: Timer, ctx: &mut KeyedContext<'_, (u64, i64), Self::Out>) -> OpResult {
+        let ((key, start), count) = (*ctx.key(), self.largest.take(ctx).unwrap_or_default());
+        ctx.emit((key, start, count));
+        Ok(())
+    }
+}
+
+#[test]
+fn late_records_within_the_allowed_lateness_are_in_the_last_result_of_their_window() {
+    check_events(|events| {
+        let counts = hasty(events, "hasty")
+            .key_by(|event| event.key)
+            .window(TumblingEventTimeWindows::of(Duration::from_millis(700)))
+            .allowed_lateness(Duration::from_secs(5))
+            .aggregate_with(Count::new(), |key, window, count| (*key, window.start, count))
+            .uid("counts");
+        counts.key_by(|(key, start, _)| (*key, *start)).process(Largest::default()).uid("largest")
+    });
+}
+
+#[test]
+fn a_window_join_finds_each_pair_though_records_are_late() {
+    check_two(|left, right| {
+        let pairs = hasty(left, "hasty-left")
+            .join(&hasty(right, "hasty-right"))
+            .where_(|event| event.key)
+            .equal_to(|event| event.key)
+            .window(TumblingEventTimeWindows::of(Duration::from_millis(300)))
+            .allowed_lateness(Duration::from_secs(5))
+            .apply(|left, right| (left.n, right.n))
+            .uid("pairs");
+        // A window that fires again for a late record gives its pairs once more.
+        pairs.key_by(|pair| *pair).count().uid("counts").filter(|(_, count)| *count == 1).uid("first")
+    });
+}
+
 /// Key, number of records, sum of their values.
 type Total = (u64, u64, i64);
 

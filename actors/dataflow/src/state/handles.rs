@@ -80,6 +80,12 @@ impl<V> Timed<V> {
     fn is_live(&self, ttl: Option<StateTtl>, now: Timestamp) -> bool {
         ttl.is_none_or(|ttl| self.touched.saturating_add(millis(ttl.life)) > now)
     }
+
+    fn refresh(&mut self, ttl: Option<StateTtl>, now: Timestamp) {
+        if self.is_live(ttl, now) {
+            self.touched = now;
+        }
+    }
 }
 
 type Cells<K, C> = KeyedTable<K, C>;
@@ -112,6 +118,12 @@ impl<C: StateValue> Cell<C> {
     #[inline]
     fn handle<K>(self) -> Handle<Cells<K, C>> {
         Handle { index: self.index, state: PhantomData }
+    }
+
+    /// What the current key holds, to read.
+    #[inline]
+    fn read<'a, K: Key>(self, scope: Scope<'a, K>) -> Option<&'a C> {
+        scope.states.get_mut(self.handle::<K>()).get(scope.hash, scope.key)
     }
 
     #[inline]
@@ -180,7 +192,12 @@ impl<V: StateValue> ValueState<V> {
     /// The current key's value.
     #[inline]
     pub fn get<'a>(&self, ctx: &'a mut impl KeyScope) -> Option<&'a V> {
-        self.get_mut(ctx).map(|value| &*value)
+        if self.cell.refreshes_on_read() {
+            return self.get_mut(ctx).map(|value| &*value);
+        }
+        let scope = ctx.scope();
+        let (now, ttl) = (scope.now, self.cell.ttl);
+        self.cell.read(scope).filter(|timed| timed.is_live(ttl, now)).map(|timed| &timed.value)
     }
 
     /// The current key's value, to change in place. Counts as a read, and as a write only for a time-to-live that
@@ -238,14 +255,16 @@ impl<V: StateValue> ListState<V> {
         ctx: &'a mut KS,
     ) -> impl DoubleEndedIterator<Item = &'a V> + use<'a, V, KS> {
         let scope = ctx.scope();
-        let (now, ttl, refresh) = (scope.now, self.cell.ttl, self.cell.refreshes_on_read());
-        let values = self.cell.find(scope).map(Vec::as_mut_slice).unwrap_or_default();
-        values.iter_mut().filter(move |timed| timed.is_live(ttl, now)).map(move |timed| {
-            if refresh {
-                timed.touched = now;
+        let (now, ttl) = (scope.now, self.cell.ttl);
+        let values: &[Timed<V>] = match self.cell.refreshes_on_read() {
+            false => self.cell.read(scope).map(Vec::as_slice).unwrap_or_default(),
+            true => {
+                let values = self.cell.find(scope).map(Vec::as_mut_slice).unwrap_or_default();
+                values.iter_mut().for_each(|timed| timed.refresh(ttl, now));
+                values
             }
-            &timed.value
-        })
+        };
+        values.iter().filter(move |timed| timed.is_live(ttl, now)).map(|timed| &timed.value)
     }
 
     /// Replaces the current key's list.
@@ -276,11 +295,15 @@ impl<M: Key + Hash + Eq, V: StateValue> MapState<M, V> {
     pub fn get<'a>(&self, ctx: &'a mut impl KeyScope, map_key: &M) -> Option<&'a V> {
         let scope = ctx.scope();
         let (now, ttl) = (scope.now, self.cell.ttl);
-        let timed = self.cell.find(scope)?.get_mut(map_key).filter(|timed| timed.is_live(ttl, now))?;
-        if self.cell.refreshes_on_read() {
-            timed.touched = now;
-        }
-        Some(&timed.value)
+        let timed = match self.cell.refreshes_on_read() {
+            false => self.cell.read(scope)?.get(map_key)?,
+            true => {
+                let timed = self.cell.find(scope)?.get_mut(map_key)?;
+                timed.refresh(ttl, now);
+                timed
+            }
+        };
+        timed.is_live(ttl, now).then_some(&timed.value)
     }
 
     /// Sets an entry of the current key's map.
@@ -305,15 +328,16 @@ impl<M: Key + Hash + Eq, V: StateValue> MapState<M, V> {
         ctx: &'a mut KS,
     ) -> impl Iterator<Item = (&'a M, &'a V)> + use<'a, M, V, KS> {
         let scope = ctx.scope();
-        let (now, ttl, refresh) = (scope.now, self.cell.ttl, self.cell.refreshes_on_read());
-        self.cell.find(scope).into_iter().flatten().filter(move |(_, timed)| timed.is_live(ttl, now)).map(
-            move |(key, timed)| {
-                if refresh {
-                    timed.touched = now;
-                }
-                (key, &timed.value)
-            },
-        )
+        let (now, ttl) = (scope.now, self.cell.ttl);
+        let entries: Option<&HashMap<M, Timed<V>>> = match self.cell.refreshes_on_read() {
+            false => self.cell.read(scope),
+            true => self.cell.find(scope).map(|entries| {
+                entries.values_mut().for_each(|timed| timed.refresh(ttl, now));
+                &*entries
+            }),
+        };
+        let live = entries.into_iter().flatten().filter(move |(_, timed)| timed.is_live(ttl, now));
+        live.map(|(key, timed)| (key, &timed.value))
     }
 }
 

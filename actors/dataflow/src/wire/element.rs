@@ -56,6 +56,11 @@ pub fn encode(
     result
 }
 
+/// Whether what is to be read as an element is a batch, if it is an element at all.
+pub fn is_batch(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&BATCH)
+}
+
 /// Reads an element from all of `bytes`.
 ///
 /// # Errors

@@ -131,7 +131,7 @@ struct Place {
 impl DecodeError {
     /// An error at a byte of the frame.
     #[cold]
-    pub(crate) fn at(reason: Reason, offset: usize) -> Self {
+    pub fn at(reason: Reason, offset: usize) -> Self {
         DecodeError(Box::new(Place { reason, offset: Some(offset), path: String::new(), row: None }))
     }
 

@@ -1,14 +1,16 @@
-//! A connection of a client to a cluster: what the command line and programs use.
+//! A connection of a client to a cluster: what the command line, the REST interface and programs use.
 
 use crate::config::Config;
-use crate::node::{AskError, Node, NodeError, Peer};
+use crate::daemon::leader::JobManagers;
+use crate::node::{AskError, Node, NodeError, Peer, Reply, question};
 use crate::process::worker::node_options;
 use crate::protocol::{
-    Answer, CHUNK_BYTES, Call, Changed, ClientRequest, GraphSummary, Overview, ProgramHash, Submitted,
+    Answer, CHUNK_BYTES, Call, Changed, ClientRequest, GraphSummary, Observed, Overview, ProgramHash,
+    ProgramSummary, Submitted,
 };
 use crate::report::JobStatus;
-use hurtig_dataflow::ids::JobId;
-use hurtig_transport::{Peer as Whom, Role, Tls};
+use hurtig_dataflow::ids::{CheckpointId, JobId};
+use hurtig_transport::Tls;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::io::{self, Read};
@@ -40,6 +42,17 @@ pub enum ClientError {
         #[source]
         source: NodeError,
     },
+    /// A JobManager is there, and it and this client do not take each other for what they say they are.
+    #[error(
+        "the JobManager at {address} does not accept this client, or this client not it: see 'cluster.certificates'"
+    )]
+    Unknown {
+        /// Where it is.
+        address: String,
+        /// Why.
+        #[source]
+        source: NodeError,
+    },
     /// The JobManager went away, or did not answer.
     #[error("the JobManager did not answer")]
     Lost(#[from] AskError),
@@ -52,9 +65,22 @@ pub enum ClientError {
 }
 
 /// A connection to a cluster's JobManager.
-pub struct ClusterClient {
+pub struct ClusterClient(Way);
+
+/// Takes the questions of clients in this process.
+pub type AskHere = Arc<dyn Fn(ClientRequest, Reply) + Send + Sync>;
+
+/// How the JobManager is reached.
+enum Way {
+    /// By the net.
+    Dialled(Dialled),
+    /// It is in this process.
+    Here(AskHere),
+}
+
+struct Dialled {
     node: Node,
-    address: String,
+    job_managers: JobManagers,
     tls: Tls,
     peer: Mutex<Peer>,
 }
@@ -65,23 +91,40 @@ impl ClusterClient {
     /// # Errors
     /// It cannot be reached, or does not let this client in.
     pub async fn connect(config: &Config, tls: &Tls) -> Result<Self, ClientError> {
-        let address = config.cluster.jobmanager.clone();
-        let unreachable = |source| ClientError::Unreachable { address: address.clone(), source };
+        let address = &config.cluster.jobmanager;
+        let job_managers = JobManagers::new(config);
+        let unreachable = |source| match source {
+            NodeError::Transport(hurtig_transport::Error::Handshake { .. }) => {
+                ClientError::Unknown { address: address.clone(), source }
+            }
+            _ => ClientError::Unreachable { address: address.clone(), source },
+        };
         let node = Node::start(node_options(config), Arc::new(|_| {})).await.map_err(unreachable)?;
-        let peer = dial(&node, &address, tls).await.map_err(unreachable)?;
-        Ok(ClusterClient { node, address, tls: tls.clone(), peer: Mutex::new(peer) })
+        let peer = job_managers.dial(&node, tls).await.map_err(unreachable)?;
+        Ok(ClusterClient(Way::Dialled(Dialled {
+            node,
+            job_managers,
+            tls: tls.clone(),
+            peer: Mutex::new(peer),
+        })))
+    }
+
+    /// A client of a JobManager in this process.
+    pub fn here(ask: AskHere) -> Self {
+        ClusterClient(Way::Here(ask))
     }
 
     /// Looks for a JobManager that went away until it is back.
-    async fn reconnect(&self) -> Result<(), NodeError> {
+    async fn reconnect(&self, lost: ClientError) -> Result<(), ClientError> {
+        let Way::Dialled(way) = &self.0 else { return Err(lost) };
         let until = Instant::now() + RECONNECT_TIMEOUT;
         loop {
-            match dial(&self.node, &self.address, &self.tls).await {
+            match way.job_managers.dial(&way.node, &way.tls).await {
                 Ok(peer) => {
-                    *self.peer.lock() = peer;
+                    *way.peer.lock() = peer;
                     return Ok(());
                 }
-                Err(error) if Instant::now() >= until => return Err(error),
+                Err(_) if Instant::now() >= until => return Err(lost),
                 Err(_) => sleep(RECONNECT_INTERVAL).await,
             }
         }
@@ -89,7 +132,9 @@ impl ClusterClient {
 
     /// Ends the connection.
     pub async fn close(self) {
-        self.node.shutdown().await;
+        if let Way::Dialled(way) = self.0 {
+            way.node.shutdown().await;
+        }
     }
 
     async fn ask<R: DeserializeOwned>(
@@ -97,8 +142,17 @@ impl ClusterClient {
         request: &ClientRequest,
         limit: Duration,
     ) -> Result<R, ClientError> {
-        let asked = self.peer.lock().ask(request, limit);
-        Ok(asked.await?)
+        match &self.0 {
+            Way::Dialled(way) => {
+                let asked = way.peer.lock().ask(request, limit);
+                Ok(asked.await?)
+            }
+            Way::Here(ask) => {
+                let (reply, answer) = question(limit);
+                ask(request.clone(), reply);
+                Ok(answer.await?)
+            }
+        }
     }
 
     async fn ask_answer<R: DeserializeOwned>(
@@ -187,7 +241,7 @@ impl ClusterClient {
                 }
                 Err(lost @ ClientError::Lost(_)) => {
                     show(Err(&lost));
-                    self.reconnect().await.map_err(|_| lost)?;
+                    self.reconnect(lost).await?;
                     // One that has begun anew counts from the beginning.
                     seen = 0;
                 }
@@ -224,8 +278,32 @@ impl ClusterClient {
     pub async fn overview(&self) -> Result<Overview, ClientError> {
         self.ask(&ClientRequest::Overview, ASK_TIMEOUT).await
     }
-}
 
-async fn dial(node: &Node, address: &str, tls: &Tls) -> Result<Peer, NodeError> {
-    node.dial(address, tls, &Whom::Any(Role::JobManager)).await
+    /// All that is observed of a job; what each subtask has added to a checkpoint, for the one that is named.
+    ///
+    /// # Errors
+    /// There is no such job, or the JobManager is gone.
+    pub async fn observe(
+        &self,
+        job: JobId,
+        checkpoint: Option<CheckpointId>,
+    ) -> Result<Observed, ClientError> {
+        self.ask_answer(&ClientRequest::Observe { job, checkpoint }, ASK_TIMEOUT).await
+    }
+
+    /// The JobManager's configuration: what is not as by default.
+    ///
+    /// # Errors
+    /// The JobManager is gone.
+    pub async fn config(&self) -> Result<Vec<(String, String)>, ClientError> {
+        self.ask(&ClientRequest::Config, ASK_TIMEOUT).await
+    }
+
+    /// The programs that were uploaded.
+    ///
+    /// # Errors
+    /// They cannot be listed, or the JobManager is gone.
+    pub async fn programs(&self) -> Result<Vec<ProgramSummary>, ClientError> {
+        self.ask_answer(&ClientRequest::Programs, ASK_TIMEOUT).await
+    }
 }

@@ -10,12 +10,14 @@ mod job;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::daemon::client::ClusterClient;
 use crate::daemon::memory::{JobMemory, Programs, RememberedJob, Upload};
 use crate::node::{Node, NodeError, NodeEvent, Peer, PeerId, Reply, decode};
 use crate::process::child::{ChildMessage, ChildProcess, start_error};
 use crate::process::worker::{any_port, node_options};
 use crate::protocol::{
-    Answer, Assignment, Call, FromMaster, FromTaskManager, Plan, RoleSpec, Submitted, ToMaster, ToTaskManager,
+    Answer, Assignment, Call, ClientRequest, FromMaster, FromTaskManager, Hardware, Plan, RoleSpec,
+    Submitted, ToMaster, ToTaskManager,
 };
 use crate::resource::{self, ResourceManager, ResourceManagerMessage, Standalone};
 use crate::status::JobState;
@@ -34,6 +36,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// How long a program may take to build its job.
 const PLANNING_TIMEOUT: Duration = Duration::from_secs(60);
@@ -42,6 +45,8 @@ const PLANNING_TIMEOUT: Duration = Duration::from_secs(60);
 pub enum DaemonMessage {
     /// From the node.
     Node(NodeEvent),
+    /// From a client in this process.
+    Asked(Box<ClientRequest>, Reply),
     /// From what stands for a job at the ResourceManager: to be passed on to the job's master.
     ToMaster(JobId, ToMaster),
     /// From what stands for a TaskManager at the ResourceManager: run a worker there.
@@ -52,6 +57,14 @@ pub enum DaemonMessage {
     MasterDue(JobId, u32),
     /// From itself: a program has had its time to build its job.
     PlanningDue(ActorId),
+    /// From whoever runs it: it is to end. Answered, with its node, when no checkpoint is under way that was when it was
+    /// asked, or at once if nothing is to be waited for.
+    Leave {
+        /// How long to wait.
+        limit: Duration,
+        /// Where to answer.
+        done: oneshot::Sender<Node>,
+    },
 }
 impl ractor::Message for DaemonMessage {}
 
@@ -83,9 +96,8 @@ impl JobManagerDaemon {
     /// # Errors
     /// A sentence: the address is taken, or what it kept cannot be read.
     pub async fn start(options: Options) -> Result<Self, String> {
-        let (reply, address) = tokio::sync::oneshot::channel();
-        let (actor, _) =
-            Actor::spawn(None, Daemon, (options, reply)).await.map_err(|error| error.to_string())?;
+        let (reply, address) = oneshot::channel();
+        let (actor, _) = Actor::spawn(None, Daemon, (options, reply)).await.map_err(start_error)?;
         let address = address.await.map_err(|_| "the JobManager ended at once".to_string())?;
         Ok(JobManagerDaemon { actor, address })
     }
@@ -95,10 +107,19 @@ impl JobManagerDaemon {
         self.address
     }
 
-    /// Ends it and the masters of its jobs; jobs that have not ended are taken up when it is started again.
-    pub async fn shutdown(self) {
-        self.actor.get_cell().stop_children_and_wait(None, None).await;
-        let _ = self.actor.stop_and_wait(None, None).await;
+    /// A client of it.
+    pub fn client(&self) -> ClusterClient {
+        let actor = self.actor.clone();
+        ClusterClient::here(Arc::new(move |request, reply| {
+            // One that has ended drops the reply, which tells whoever asks.
+            let _ = actor.cast(DaemonMessage::Asked(Box::new(request), reply));
+        }))
+    }
+
+    /// Ends it and the masters of its jobs, and says goodbye; jobs that have not ended are taken up when it is started
+    /// again. Waits up to `limit` for checkpoints that are under way.
+    pub async fn shutdown(self, limit: Duration) {
+        super::end(self.actor, |done| DaemonMessage::Leave { limit, done }).await;
     }
 
     /// Waits until it ends by itself, which it does only if it fails.
@@ -111,6 +132,9 @@ struct Daemon;
 
 struct TaskManager {
     peer: Peer,
+    /// The address by which others reach its machine.
+    host: String,
+    hardware: Hardware,
     stub: ActorRef<TaskManagerMessage>,
 }
 
@@ -145,7 +169,7 @@ struct State {
 impl Actor for Daemon {
     type Msg = DaemonMessage;
     type State = State;
-    type Arguments = (Options, tokio::sync::oneshot::Sender<SocketAddr>);
+    type Arguments = (Options, oneshot::Sender<SocketAddr>);
 
     async fn pre_start(
         &self,
@@ -159,6 +183,7 @@ impl Actor for Daemon {
         };
         let remembered = jobs.jobs()?;
         let node = Node::start_linked(node_options(&config), events, myself.get_cell()).await?;
+        #[allow(clippy::disallowed_methods, reason = "job ids must differ between processes")]
         let seed = rand::rng().random();
         let arguments = resource::Arguments {
             provider: Box::new(Standalone),
@@ -210,6 +235,7 @@ impl Actor for Daemon {
                 Role::TaskManager => state.on_task_manager(&from, &message, reply).await?,
                 _ => state.on_master(&from, &message).await,
             },
+            DaemonMessage::Asked(request, reply) => state.on_request(PeerId::HERE, *request, reply).await,
             DaemonMessage::ToMaster(job, message) => {
                 if let Some(job) = state.jobs.get_mut(&job) {
                     job.on_told(&message);
@@ -225,6 +251,10 @@ impl Actor for Daemon {
                 }
             }
             DaemonMessage::MasterDue(job, masters) => state.on_master_due(job, masters).await,
+            DaemonMessage::Leave { limit, done } => {
+                let node = state.node.clone();
+                state.settle(|_| true, limit, move || drop(done.send(node)));
+            }
             DaemonMessage::PlanningDue(child) => {
                 if let Some(Planning { child, .. }) = state.planning.get(&child) {
                     let seconds = PLANNING_TIMEOUT.as_secs();
@@ -299,7 +329,7 @@ impl State {
         let Some(program) = self.programs.path(&assignment.call.program) else {
             return Err(format!("the program '{}' is not there: submit it again", assignment.call.file_name));
         };
-        let arguments = (program, Box::new(assignment), log);
+        let arguments = (program, Box::new(assignment), log, None);
         let spawned = Actor::spawn_linked(None, ChildProcess, arguments, self.myself.get_cell()).await;
         spawned.map(|(child, _)| child).map_err(start_error)
     }
@@ -354,7 +384,22 @@ impl State {
         reply: Option<Reply>,
     ) -> Result<(), ActorProcessingErr> {
         match decode::<FromTaskManager>(message) {
-            Ok(FromTaskManager::Register { slots, workers }) => self.register(from, slots, workers).await?,
+            Ok(FromTaskManager::Register { slots, host, hardware, workers }) => {
+                let host = host.unwrap_or_else(|| from.address().ip().to_string());
+                self.register(from, slots, (host, hardware), workers).await?;
+            }
+            Ok(FromTaskManager::Leaving) => {
+                if let Some(TaskManager { stub, .. }) = self.task_managers.get(&from.id()) {
+                    let task_manager = stub.get_id();
+                    let _ = self.resource_manager.cast(ResourceManagerMessage::Leaving { task_manager });
+                }
+                if let Some(reply) = reply {
+                    tracing::info!("{from} is about to end");
+                    let name = from.name().dns_name();
+                    let is_there = |job: &Job| job.placed().values().any(|on| *on == name);
+                    self.settle(is_there, self.config.taskmanager.leave_timeout, move || reply.send(&()));
+                }
+            }
             Ok(FromTaskManager::Started(job, worker)) => {
                 if let Some(TaskManager { stub, .. }) = self.task_managers.get(&from.id()) {
                     let task_manager = stub.get_id();
@@ -381,10 +426,28 @@ impl State {
         Ok(())
     }
 
+    /// Has the masters of jobs say when the checkpoints are done that are under way now.
+    fn settle(
+        &self,
+        concerned: impl Fn(&Job) -> bool,
+        limit: Duration,
+        then: impl FnOnce() + Send + 'static,
+    ) {
+        let jobs = self.jobs.values().filter(|job| !job.has_ended() && concerned(job));
+        let masters = jobs.filter_map(Job::peer);
+        let settled: Vec<_> = masters.map(|master| master.ask::<_, ()>(&ToMaster::Settle, limit)).collect();
+        self.tasks.spawn(async move {
+            // One that is gone, or too slow, is not waited for.
+            futures::future::join_all(settled).await;
+            then();
+        });
+    }
+
     async fn register(
         &mut self,
         from: &Peer,
         slots: usize,
+        (host, hardware): (String, Hardware),
         workers: Vec<(JobId, WorkerId, usize)>,
     ) -> Result<(), ActorProcessingErr> {
         let (id, myself) = (from.id(), self.myself.clone());
@@ -400,7 +463,8 @@ impl State {
         let stub = stub.await?;
         let mut used: BTreeMap<JobId, usize> = BTreeMap::new();
         for (job, worker, slots) in workers {
-            if self.jobs.get_mut(&job).is_some_and(|job| job.knows_worker(worker, slots)) {
+            let name = from.name().dns_name();
+            if self.jobs.get_mut(&job).is_some_and(|job| job.knows_worker(worker, slots, &name)) {
                 *used.entry(job).or_default() += slots;
             } else {
                 // Of a job that has ended, or that has given its slots back meanwhile.
@@ -408,16 +472,18 @@ impl State {
             }
         }
         tracing::info!("{from} offers {slots} slots");
-        self.task_managers.insert(id, TaskManager { peer: from.clone(), stub: stub.clone() });
+        let task_manager = TaskManager { peer: from.clone(), host, hardware, stub: stub.clone() };
+        self.task_managers.insert(id, task_manager);
         let _ =
             self.resource_manager.cast(ResourceManagerMessage::Register { task_manager: stub, slots, used });
         Ok(())
     }
 
     fn launch(&mut self, task_manager: PeerId, job: JobId, worker: WorkerId, slots: usize) {
-        let Some(TaskManager { peer, .. }) = self.task_managers.get(&task_manager) else { return };
-        let Some(of_job) = self.jobs.get(&job) else { return };
-        match of_job.worker_assignment(worker, peer) {
+        let Some(TaskManager { peer, host, .. }) = self.task_managers.get(&task_manager) else { return };
+        let Some(of_job) = self.jobs.get_mut(&job) else { return };
+        of_job.place(worker, peer.name().dns_name());
+        match of_job.worker_assignment(worker, host) {
             Ok(assignment) => {
                 // One that is gone is unregistered, and its jobs get other slots.
                 let _ = peer.tell(&ToTaskManager::Launch { slots, assignment: Box::new(assignment) });
@@ -450,6 +516,11 @@ impl State {
                 if job.has_ended() {
                     job.say_goodbye();
                     let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
+                }
+            }
+            FromMaster::Observed(seen) => {
+                if job.is_peer(from) && !job.has_ended() {
+                    self.keep_observation(id, &seen);
                 }
             }
             FromMaster::Request { attempt, slots } => {
@@ -486,8 +557,18 @@ impl State {
             self.jobs.insert(id, Job::ended(job, &self.myself).await?);
             return Ok(());
         }
+        let folder = self.job_folder(id);
+        let is_ours = job::has_authority(&folder);
+        if !is_ours {
+            // Of a JobManager elsewhere. Its master and workers find nobody any more who knows them, and end.
+            job::make_authority(&folder, id)?;
+        }
         self.add_job(job).await?;
-        self.expect_master(id, masters);
+        if is_ours {
+            self.expect_master(id, masters);
+        } else {
+            self.start_master(id).await;
+        }
         Ok(())
     }
 

@@ -1,12 +1,13 @@
 //! What daemons keep on disk. The runtime says what it needs; who assembles a daemon says how it is kept.
 
-use crate::protocol::{Call, GraphSummary, ProgramHash};
+use crate::protocol::{Call, GraphSummary, ProgramHash, ProgramSummary};
 use crate::report::JobStatus;
 use hurtig_dataflow::ids::JobId;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// A job as the JobManager must find it again.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RememberedJob {
     /// The job.
     pub id: JobId,
@@ -58,6 +59,12 @@ pub trait Upload: Send + Sync {
 pub trait Programs: Send + Sync {
     /// The file of a program, if it is there.
     fn path(&self, program: &ProgramHash) -> Option<PathBuf>;
+
+    /// The programs there are.
+    ///
+    /// # Errors
+    /// A sentence: their folder cannot be read.
+    fn list(&self) -> Result<Vec<ProgramSummary>, String>;
 
     /// A program will come.
     ///

@@ -1,9 +1,11 @@
 //! The TaskManager's process: offers slots and runs a worker process for each job that gets some.
 //!
 //! Root of its process. It dials the JobManager, again whenever that is lost; workers go on meanwhile, as long as their
-//! masters do. A worker's end is told to the JobManager. When this process ends, however it does, its workers end.
+//! masters do. A worker's end is told to the JobManager. When this process ends, however it does, its workers end; when
+//! it is asked to end, it lets them finish their part of the checkpoints under way.
 
-use crate::config::Config;
+use crate::config::{ClusterConfig, Config};
+use crate::daemon::leader::JobManagers;
 use crate::daemon::memory::Programs;
 use crate::node::{Node, NodeEvent, Peer, decode};
 use crate::process::child::{ChildMessage, ChildProcess, start_error};
@@ -16,12 +18,13 @@ use crate::worker::links::WorkerId;
 use futures::{StreamExt, stream};
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::ids::JobId;
-use hurtig_transport::{Peer as Whom, Role, Tls};
+use hurtig_transport::Tls;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Between two tries to reach the JobManager.
 const REDIAL_DELAY: Duration = Duration::from_millis(500);
@@ -40,6 +43,8 @@ pub enum DaemonMessage {
     Redial,
     /// From its own task: a program is there, or why not.
     Fetched(Box<Assignment>, usize, Result<(), String>),
+    /// From whoever runs it: it is to end. Answered, with its node, when nothing is waited for any more.
+    Leave(oneshot::Sender<Node>),
 }
 impl ractor::Message for DaemonMessage {}
 
@@ -68,14 +73,14 @@ impl TaskManagerDaemon {
     /// # Errors
     /// A sentence.
     pub async fn start(options: Options) -> Result<Self, String> {
-        let (actor, _) = Actor::spawn(None, Daemon, options).await.map_err(|error| error.to_string())?;
+        let (actor, _) = Actor::spawn(None, Daemon, options).await.map_err(start_error)?;
         Ok(TaskManagerDaemon { actor })
     }
 
-    /// Ends it and its workers.
+    /// Ends it and its workers: takes no worker any more, waits a while for the checkpoints that are under way, and says
+    /// goodbye, so that nobody has to find by silence that it is gone.
     pub async fn shutdown(self) {
-        self.actor.get_cell().stop_children_and_wait(None, None).await;
-        let _ = self.actor.stop_and_wait(None, None).await;
+        super::end(self.actor, DaemonMessage::Leave).await;
     }
 
     /// Waits until it ends by itself, which it does only if it fails.
@@ -97,10 +102,13 @@ struct State {
     myself: ActorRef<DaemonMessage>,
     options: Options,
     node: Node,
+    job_managers: Arc<JobManagers>,
     job_manager: Option<Peer>,
     workers: BTreeMap<ActorId, Running>,
     /// Jobs whose workers are wanted while their program is on its way.
     fetching: Vec<(JobId, WorkerId)>,
+    /// Whether it is about to end.
+    is_leaving: bool,
     tasks: Tasks,
 }
 
@@ -122,11 +130,13 @@ impl Actor for Daemon {
         myself.cast(DaemonMessage::Redial)?;
         Ok(State {
             myself,
+            job_managers: Arc::new(JobManagers::new(&options.config)),
             options,
             node,
             job_manager: None,
             workers: BTreeMap::new(),
             fetching: Vec::new(),
+            is_leaving: false,
             tasks: Tasks::default(),
         })
     }
@@ -141,9 +151,11 @@ impl Actor for Daemon {
             DaemonMessage::Node(NodeEvent::Connected(peer)) => state.on_connected(peer),
             DaemonMessage::Node(NodeEvent::Lost { peer, reason }) => {
                 if state.job_manager.as_ref() == Some(&peer) {
-                    tracing::warn!("the JobManager is gone: {reason}");
                     state.job_manager = None;
-                    state.redial(REDIAL_DELAY);
+                    if !state.is_leaving {
+                        tracing::warn!("the JobManager is gone: {reason}");
+                        state.redial(REDIAL_DELAY);
+                    }
                 }
             }
             DaemonMessage::Node(NodeEvent::Received { message, .. }) => {
@@ -155,7 +167,9 @@ impl Actor for Daemon {
                     }
                 }
             }
+            DaemonMessage::Redial if state.is_leaving => {}
             DaemonMessage::Redial => state.redial(Duration::ZERO),
+            DaemonMessage::Leave(done) => state.leave(done),
             DaemonMessage::Fetched(assignment, slots, result) => {
                 state.on_fetched(assignment, slots, result).await;
             }
@@ -195,26 +209,65 @@ impl State {
 
     fn redial(&self, delay: Duration) {
         let (node, tls, myself) = (self.node.clone(), self.options.tls.clone(), self.myself.clone());
-        let address = self.options.config.cluster.jobmanager.clone();
+        let job_managers = Arc::clone(&self.job_managers);
         self.tasks.spawn(async move {
             tokio::time::sleep(delay).await;
-            if let Err(error) = node.dial(&address, &tls, &Whom::Any(Role::JobManager)).await {
-                tracing::debug!("no JobManager at {address}: {}", describe(&error));
+            if let Err(error) = job_managers.dial(&node, &tls).await {
+                tracing::debug!("no JobManager: {}", describe(&error));
                 tokio::time::sleep(REDIAL_DELAY).await;
                 let _ = myself.cast(DaemonMessage::Redial);
             }
         });
     }
 
+    /// Says so where somebody is to hear it, and answers when it may end.
+    fn leave(&mut self, done: oneshot::Sender<Node>) {
+        self.is_leaving = true;
+        let limit = self.options.config.taskmanager.leave_timeout;
+        let leaving = self.job_manager.as_ref().map(|peer| {
+            tracing::info!("the TaskManager is asked to end");
+            peer.ask::<_, ()>(&FromTaskManager::Leaving, limit)
+        });
+        let node = self.node.clone();
+        self.tasks.spawn(async move {
+            if let Some(leaving) = leaving
+                && let Err(error) = leaving.await
+            {
+                tracing::warn!("a checkpoint under way is not waited for any longer: {error}");
+            }
+            let _ = done.send(node);
+        });
+    }
+
     fn on_connected(&mut self, peer: Peer) {
+        if self.is_leaving {
+            return;
+        }
         tracing::info!("registered with {peer}");
         self.job_manager = Some(peer);
         let workers = self.workers.values().map(|running| (running.job, running.worker, running.slots));
-        self.tell(&FromTaskManager::Register { slots: self.options.slots, workers: workers.collect() });
+        let register = FromTaskManager::Register {
+            slots: self.options.slots,
+            host: self.host(),
+            hardware: crate::process::hardware(),
+            workers: workers.collect(),
+        };
+        self.tell(&register);
+    }
+
+    /// Where others reach this machine, if that is configured.
+    fn host(&self) -> Option<String> {
+        let host = &self.options.config.cluster.host;
+        (*host != ClusterConfig::default().host).then(|| host.clone())
     }
 
     async fn launch(&mut self, assignment: Box<Assignment>, slots: usize) {
         let RoleSpec::Worker(spec) = &assignment.role else { return };
+        if self.is_leaving {
+            // It was sent before the JobManager heard of that.
+            let why = "its TaskManager is about to end".to_string();
+            return self.tell(&FromTaskManager::Ended(assignment.job, spec.worker, why));
+        }
         let program = assignment.call.program.clone();
         if self.options.programs.path(&program).is_some() {
             return self.start(assignment, slots).await;
@@ -246,7 +299,8 @@ impl State {
             Some(program) => {
                 let log =
                     self.options.folder.join("jobs").join(job.to_string()).join(format!("worker-{worker}"));
-                let arguments = (program, assignment, log);
+                let memory = self.options.config.taskmanager.worker_memory;
+                let arguments = (program, assignment, log, memory);
                 let spawned =
                     Actor::spawn_linked(None, ChildProcess, arguments, self.myself.get_cell()).await;
                 spawned.map(|(child, _)| child).map_err(start_error)

@@ -3,8 +3,9 @@
 //! It publishes committables of completed checkpoints in order, one call at a time, and tries again when that fails.
 //! It keeps nothing durable: what was not published when it dies is in the last completed checkpoint.
 
-use hurtig_dataflow::error::describe;
+use crate::failure::Failure;
 use hurtig_dataflow::graph::CommitterFactory;
+use hurtig_dataflow::panics::catch_panic;
 use hurtig_dataflow::sink::Committer;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +23,7 @@ pub enum CommitterMessage {
         /// What to publish.
         committables: Vec<Vec<u8>>,
         /// Where to answer.
-        reply: oneshot::Sender<Result<(), String>>,
+        reply: oneshot::Sender<Result<(), Failure>>,
     },
 }
 
@@ -62,7 +63,7 @@ impl Actor for SinkCommitter {
         let result = loop {
             tried += 1;
             let result = commit_once(&state.committer, committables.clone()).await;
-            if result.is_ok() || tried == TRIES {
+            if tried == TRIES || result.as_ref().err().is_none_or(|failure| failure.fatal) {
                 break result;
             }
             tokio::time::sleep(Duration::from_millis(20 << tried)).await;
@@ -75,11 +76,39 @@ impl Actor for SinkCommitter {
 async fn commit_once(
     committer: &Arc<Mutex<Box<dyn Committer>>>,
     committables: Vec<Vec<u8>>,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let committer = Arc::clone(committer);
     let work = tokio::task::spawn_blocking(move || {
         let mut committer = committer.lock().unwrap_or_else(PoisonError::into_inner);
-        committer.commit(committables).map_err(|error| describe(&*error))
+        match catch_panic(|| committer.commit(committables)) {
+            Ok(committed) => committed.map_err(|error| Failure::of_error("commit", &*error)),
+            Err(panic) => Err(Failure::of("commit", panic)),
+        }
     });
-    work.await.unwrap_or_else(|error| Err(format!("the committer panicked: {error}")))
+    let ended = |error| Err(Failure::of("commit", format!("the commit did not come to its end: {error}")));
+    work.await.unwrap_or_else(ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hurtig_dataflow::OpResult;
+
+    struct Careless;
+
+    impl Committer for Careless {
+        fn commit(&mut self, committables: Vec<Vec<u8>>) -> OpResult {
+            assert!(committables.is_empty(), "{} files are nowhere to be found", committables.len());
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_with_message_and_place_and_the_next_commit_is_tried() {
+        let committer: Arc<Mutex<Box<dyn Committer>>> = Arc::new(Mutex::new(Box::new(Careless)));
+        let told = commit_once(&committer, vec![Vec::new(); 2]).await.unwrap_err().message;
+        assert!(told.starts_with("panicked at ") && told.contains("committer.rs:"), "{told}");
+        assert!(told.ends_with(": 2 files are nowhere to be found"), "{told}");
+        assert!(commit_once(&committer, Vec::new()).await.is_ok());
+    }
 }

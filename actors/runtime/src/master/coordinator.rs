@@ -6,10 +6,13 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::failure::Failure;
 use crate::master::committer::CommitterMessage;
 use crate::master::enumerator::EnumeratorMessage;
 use crate::master::progress::{Pending, Progress, Purpose};
 use crate::master::{CheckpointEvent, JobMasterMessage, SubtaskEvent};
+use crate::observe::Observer;
+use crate::observe::checkpoints::{CheckpointKind, Part};
 use crate::report::CheckpointReport;
 use crate::subtask::SubtaskMessage;
 use crate::subtask::neighbours::SubtaskRef;
@@ -20,9 +23,12 @@ use hurtig_dataflow::graph::JobGraph;
 use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
 use hurtig_dataflow::key::KEY_HASH_VERSION;
 use hurtig_state::metadata::METADATA_VERSION;
-use hurtig_state::{CheckpointMetadata, CheckpointStore, SourceMetadata, VertexMetadata};
+use hurtig_state::{
+    CheckpointMetadata, CheckpointStore, Error, Mastership, Retention, SnapshotHandle, SourceMetadata,
+    VertexMetadata,
+};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -101,7 +107,13 @@ pub enum CoordinatorMessage {
         /// Why it was taken.
         purpose: Purpose,
         /// What went wrong.
-        result: Result<(), String>,
+        result: Result<(), Failure>,
+    },
+    /// From a process that is about to end, by way of the JobMaster: answer when the checkpoints that are under way now
+    /// are done.
+    Settle {
+        /// Where to answer.
+        reply: oneshot::Sender<()>,
     },
     /// From itself: look what is due.
     Tick,
@@ -125,6 +137,12 @@ pub struct Arguments {
     pub master: ActorRef<JobMasterMessage>,
     /// Committers by the uid of their sink.
     pub committers: HashMap<String, ActorRef<CommitterMessage>>,
+    /// The master's claim to the job, if others can claim it too.
+    pub mastership: Option<Mastership>,
+    /// Checkpoints that masters of the job before have completed, oldest first.
+    pub completed: Vec<Arc<CheckpointMetadata>>,
+    /// Where what happens is written down.
+    pub observer: Observer,
 }
 
 /// The actor.
@@ -140,9 +158,14 @@ pub struct State {
     subtasks: BTreeMap<SubtaskId, SubtaskRef>,
     enumerators: Vec<(String, usize, ActorRef<EnumeratorMessage>)>,
     ended: BTreeSet<SubtaskId>,
-    retained: VecDeque<Arc<CheckpointMetadata>>,
+    retention: Retention,
+    /// Checkpoints whose metadata is being stored.
+    publishing: BTreeMap<CheckpointId, Vec<SnapshotHandle>>,
+    restored: Option<CheckpointId>,
     replies: HashMap<CheckpointId, SavepointReply>,
     stop_replies: HashMap<String, SavepointReply>,
+    /// Who waits until these checkpoints are done.
+    settling: Vec<(BTreeSet<CheckpointId>, oneshot::Sender<()>)>,
     tick_at: Option<Timestamp>,
 }
 
@@ -156,6 +179,10 @@ impl Actor for Coordinator {
         _: ActorRef<CoordinatorMessage>,
         args: Arguments,
     ) -> Result<State, ActorProcessingErr> {
+        let mut retention = Retention::default();
+        for completed in &args.completed {
+            retention.complete(Arc::clone(completed), usize::MAX);
+        }
         Ok(State {
             progress: Progress::new(&args.config, args.clock.now()),
             args,
@@ -165,9 +192,12 @@ impl Actor for Coordinator {
             subtasks: BTreeMap::new(),
             enumerators: Vec::new(),
             ended: BTreeSet::new(),
-            retained: VecDeque::new(),
+            retention,
+            publishing: BTreeMap::new(),
+            restored: None,
             replies: HashMap::new(),
             stop_replies: HashMap::new(),
+            settling: Vec::new(),
             tick_at: None,
         })
     }
@@ -207,6 +237,10 @@ impl Actor for Coordinator {
             CoordinatorMessage::Committed { attempt, location, purpose, result } => {
                 state.on_committed(attempt, location, &purpose, result);
             }
+            CoordinatorMessage::Settle { reply } => {
+                let under_way = state.progress.pending().chain(state.publishing.keys().copied()).collect();
+                state.settling.push((under_way, reply));
+            }
             CoordinatorMessage::Tick => state.tick_at = None,
             // Of an attempt that is over.
             CoordinatorMessage::Subtask { .. }
@@ -214,6 +248,7 @@ impl Actor for Coordinator {
             | CoordinatorMessage::Published { .. } => {}
         }
         state.act_on_time(&myself);
+        state.answer_settled();
         Ok(())
     }
 }
@@ -233,6 +268,7 @@ impl State {
     ) {
         self.progress.reset(self.args.clock.now());
         self.attempt = Some(attempt);
+        self.retention.begin(subtasks.keys().copied(), self.restored);
         self.subtasks = subtasks;
         self.enumerators = enumerators;
         self.ended.clear();
@@ -241,7 +277,10 @@ impl State {
     fn suspend(&mut self) {
         self.attempt = None;
         self.running = false;
-        self.progress.drain();
+        for pending in self.progress.drain() {
+            self.give_up(pending.snapshots());
+        }
+        self.publishing.clear();
         self.subtasks.clear();
         self.enumerators.clear();
         for (_, reply) in self.replies.drain() {
@@ -252,8 +291,19 @@ impl State {
 
     fn on_restored(&mut self, metadata: Arc<CheckpointMetadata>) {
         self.progress.continue_after(metadata.checkpoint);
+        self.restored = Some(metadata.checkpoint);
+        let (id, now) = (metadata.checkpoint, self.args.clock.now());
+        self.args.observer.on_restored(id, metadata.savepoint, &metadata.location, now);
         // A checkpoint of this job is among those retained already, one given by the user is not ours to delete.
-        self.retained.retain(|retained| retained.checkpoint <= metadata.checkpoint);
+        self.retention.forget_after(metadata.checkpoint);
+    }
+
+    fn answer_settled(&mut self) {
+        let (progress, publishing) = (&self.progress, &self.publishing);
+        let is_under_way = |id: &CheckpointId| progress.is_pending(*id) || publishing.contains_key(id);
+        for (_, reply) in self.settling.extract_if(.., |(under_way, _)| !under_way.iter().any(is_under_way)) {
+            let _ = reply.send(());
+        }
     }
 
     fn is_source(&self, id: SubtaskId) -> bool {
@@ -266,8 +316,19 @@ impl State {
 
     fn on_subtask(&mut self, myself: &ActorRef<CoordinatorMessage>, id: SubtaskId, event: SubtaskEvent) {
         match event {
-            SubtaskEvent::Acknowledged { checkpoint, metadata, alignment_ms } => {
-                if let Some(complete) = self.progress.acknowledge(checkpoint, id, metadata, alignment_ms) {
+            SubtaskEvent::Acknowledged { checkpoint, metadata, alignment_ms, synchronous_us } => {
+                self.retention.acknowledged(id, metadata.since);
+                if !self.progress.is_pending(checkpoint) {
+                    // It has failed meanwhile.
+                    self.retention.give_up(&metadata.snapshot);
+                    return;
+                }
+                let (at, written_bytes) = (self.args.clock.now(), metadata.written_bytes);
+                let bytes = metadata.snapshot.stored_bytes();
+                let part = Part { at, bytes, written_bytes, alignment_ms, synchronous_us };
+                self.args.observer.on_acknowledged(checkpoint, id, part);
+                let took = (alignment_ms, synchronous_us);
+                if let Some(complete) = self.progress.acknowledge(checkpoint, id, metadata, took) {
                     self.publish(myself, complete);
                 }
             }
@@ -292,9 +353,11 @@ impl State {
     }
 
     fn trigger(&mut self, purpose: Purpose) -> CheckpointId {
-        let subtasks = self.subtasks.keys().copied().collect();
+        let subtasks: BTreeSet<SubtaskId> = self.subtasks.keys().copied().collect();
         let sources = self.enumerators.iter().map(|(uid, ..)| uid.clone()).collect();
-        let barrier = self.progress.begin(purpose, self.args.clock.now(), subtasks, sources);
+        let (kind, now) = (kind_of(&purpose), self.args.clock.now());
+        let barrier = self.progress.begin(purpose, now, subtasks.clone(), sources);
+        self.args.observer.on_triggered(barrier.checkpoint, kind, subtasks, now);
         tracing::debug!(checkpoint = barrier.checkpoint, "triggered");
         for (_, _, enumerator) in &self.enumerators {
             let _ = enumerator.cast(EnumeratorMessage::Trigger(barrier.clone()));
@@ -319,7 +382,7 @@ impl State {
         self.replies.insert(checkpoint, reply);
     }
 
-    fn metadata(&self, pending: &Pending) -> CheckpointMetadata {
+    fn metadata(&self, attempt: Attempt, pending: &Pending) -> CheckpointMetadata {
         let graph = &self.args.graph;
         let mut subtasks = pending.subtasks.clone();
         let vertices = graph.vertices.iter().enumerate().map(|(vertex, description)| VertexMetadata {
@@ -333,6 +396,7 @@ impl State {
             version: METADATA_VERSION,
             job: self.args.job,
             checkpoint: pending.barrier.checkpoint,
+            attempt,
             savepoint: pending.barrier.savepoint.is_some(),
             triggered_at: pending.triggered_at,
             completed_at: self.args.clock.now(),
@@ -353,21 +417,38 @@ impl State {
     /// All parts of a checkpoint are stored: stores its metadata, which is what makes it complete.
     fn publish(&mut self, myself: &ActorRef<CoordinatorMessage>, pending: Pending) {
         let Some(attempt) = self.attempt else { return };
-        let mut metadata = self.metadata(&pending);
-        let (store, myself) = (self.args.store.clone(), myself.clone());
+        let mut metadata = self.metadata(attempt, &pending);
+        let (store, master, myself) = (self.args.store.clone(), self.args.master.clone(), myself.clone());
         // Without checkpointing the end of the job is not a point anybody restores from.
         let keep = self.args.config.checkpoint.interval.is_some() || pending.purpose != Purpose::Final;
+        let mastership = self.args.mastership.clone();
+        let snapshots = pending.subtasks.values().map(|subtask| subtask.snapshot.clone()).collect();
+        self.publishing.insert(metadata.checkpoint, snapshots);
         self.tasks.spawn(async move {
             let checkpoint = metadata.checkpoint;
-            let stored = if keep { store.publish(&metadata).await } else { Ok(String::new()) };
+            let mut stored = if keep { store.publish(&metadata).await } else { Ok(String::new()) };
+            // Only now: a master that comes later sees the checkpoint and starts from it.
+            if let (Ok(_), Some(mastership)) = (&stored, mastership)
+                && let Err(error) = mastership.confirm().await
+            {
+                stored = Err(error);
+            }
+            if let Err(Error::Deposed { .. }) = stored {
+                let event = CheckpointEvent::Deposed;
+                let _ = master.cast(JobMasterMessage::Checkpoint { attempt, event });
+                return;
+            }
             let result = stored.map_err(|error| describe(&error)).map(|location| {
                 metadata.location.clone_from(&location);
                 let report = CheckpointReport {
                     id: checkpoint,
                     location,
                     bytes: metadata.bytes(),
+                    written_bytes: metadata.written_bytes(),
+                    triggered_at: metadata.triggered_at,
                     duration_ms: metadata.completed_at - metadata.triggered_at,
                     alignment_ms: pending.alignment_ms,
+                    synchronous_us: pending.synchronous_us,
                     savepoint: metadata.savepoint,
                 };
                 Box::new((metadata, report))
@@ -384,19 +465,28 @@ impl State {
         purpose: Purpose,
         result: Result<Box<(CheckpointMetadata, CheckpointReport)>, String>,
     ) {
+        let snapshots = self.publishing.remove(&checkpoint).unwrap_or_default();
         let (metadata, report) = match result {
             Ok(published) => *published,
-            Err(reason) => return self.on_failed(checkpoint, &purpose, &reason),
+            Err(reason) => {
+                self.abort(checkpoint, snapshots.iter());
+                return self.on_failed(checkpoint, &purpose, &reason);
+            }
         };
         let now = self.args.clock.now();
         if purpose == Purpose::Periodic && self.progress.is_overtaken(checkpoint) {
             tracing::debug!(checkpoint, "subsumed before it was stored");
-            self.delete(Arc::new(metadata));
+            self.args.observer.on_checkpoint_failed(checkpoint, SUBSUMED, now);
+            self.give_up(snapshots.iter());
+            self.delete(vec![Arc::new(metadata)]);
             return;
         }
         for useless in self.progress.on_published(checkpoint, now) {
             tracing::debug!(checkpoint = useless.barrier.checkpoint, "subsumed before it was complete");
+            self.args.observer.on_checkpoint_failed(useless.barrier.checkpoint, SUBSUMED, now);
+            self.abort(useless.barrier.checkpoint, useless.snapshots());
         }
+        self.args.observer.on_completed(&report, now);
         let metadata = Arc::new(metadata);
         let publishes = match &purpose {
             // A savepoint that the job outlives publishes nothing: should the job fail, it restarts from an older
@@ -409,8 +499,14 @@ impl State {
                 subtask.tell(SubtaskMessage::Completed(checkpoint));
             }
         }
-        if purpose == Purpose::Periodic {
-            self.retain(Arc::clone(&metadata));
+        match purpose {
+            Purpose::Periodic => {
+                let most = self.args.config.checkpoint.retained;
+                let old = self.retention.complete(Arc::clone(&metadata), most);
+                self.delete(old);
+            }
+            Purpose::Final => drop(self.retention.complete(Arc::clone(&metadata), usize::MAX)),
+            Purpose::Savepoint { .. } => {}
         }
         self.tell_master(CheckpointEvent::Completed {
             metadata: Arc::clone(&metadata),
@@ -428,21 +524,38 @@ impl State {
         }
     }
 
-    fn retain(&mut self, metadata: Arc<CheckpointMetadata>) {
-        self.retained.push_back(metadata);
-        while self.retained.len() > self.args.config.checkpoint.retained {
-            let Some(old) = self.retained.pop_front() else { break };
-            self.delete(old);
-        }
+    /// Files of checkpoints that are none, and will be none, may go.
+    fn give_up<'a>(&mut self, snapshots: impl Iterator<Item = &'a SnapshotHandle>) {
+        snapshots.for_each(|snapshot| self.retention.give_up(snapshot));
     }
 
-    fn delete(&self, old: Arc<CheckpointMetadata>) {
-        let store = self.args.store.clone();
+    /// Deletes checkpoints, then the files that none needs any more.
+    fn delete(&mut self, old: Vec<Arc<CheckpointMetadata>>) {
+        let under_way = self.progress.stored().chain(self.publishing.values().flatten());
+        let garbage = self.retention.garbage(under_way);
+        if old.is_empty() && garbage.is_empty() {
+            return;
+        }
+        let (store, job) = (self.args.store.clone(), self.args.job);
         self.tasks.spawn(async move {
-            if let Err(error) = store.delete(&old).await {
-                tracing::warn!(checkpoint = old.checkpoint, "not deleted: {}", describe(&error));
+            for old in old {
+                if let Err(error) = store.delete(&old).await {
+                    tracing::warn!(checkpoint = old.checkpoint, "not deleted: {}", describe(&error));
+                    return;
+                }
+            }
+            if let Err(error) = store.delete_files(job, garbage).await {
+                tracing::warn!("files of checkpoints are not deleted: {}", describe(&error));
             }
         });
+    }
+
+    /// A checkpoint is of no use any more.
+    fn abort<'a>(&mut self, checkpoint: CheckpointId, snapshots: impl Iterator<Item = &'a SnapshotHandle>) {
+        self.give_up(snapshots);
+        for subtask in self.subtasks.values() {
+            subtask.tell(SubtaskMessage::Aborted(checkpoint));
+        }
     }
 
     /// Lets the committers publish what the checkpoint holds.
@@ -478,16 +591,16 @@ impl State {
         attempt: Attempt,
         location: String,
         purpose: &Purpose,
-        result: Result<(), String>,
+        result: Result<(), Failure>,
     ) {
         if let Some(reply) = self.stop_replies.remove(&location) {
-            let _ = reply.send(result.clone().map(|()| location));
+            let _ = reply.send(result.clone().map(|()| location).map_err(|failure| failure.message));
         }
         if self.attempt != Some(attempt) {
             return;
         }
         match (result, purpose) {
-            (Err(reason), _) => self.tell_master(CheckpointEvent::CommitFailed(reason)),
+            (Err(failure), _) => self.tell_master(CheckpointEvent::CommitFailed(failure)),
             (Ok(()), Purpose::Final | Purpose::Savepoint { stop: true, .. }) => {
                 self.tell_master(CheckpointEvent::AllPublished);
             }
@@ -496,8 +609,9 @@ impl State {
     }
 
     fn fail(&mut self, checkpoint: CheckpointId, reason: &str) {
-        if let Some(purpose) = self.progress.fail(checkpoint) {
-            self.on_failed(checkpoint, &purpose, reason);
+        if let Some(pending) = self.progress.fail(checkpoint) {
+            self.abort(checkpoint, pending.snapshots());
+            self.on_failed(checkpoint, &pending.purpose, reason);
         }
     }
 
@@ -505,6 +619,7 @@ impl State {
         if let Some(reply) = self.replies.remove(&checkpoint) {
             let _ = reply.send(Err(reason.to_string()));
         }
+        self.args.observer.on_checkpoint_failed(checkpoint, reason, self.args.clock.now());
         let fails_job = self.progress.on_failed(purpose, self.args.clock.now());
         if !fails_job {
             // Else it is told as the job's failure.
@@ -534,6 +649,17 @@ impl State {
     }
 }
 
+/// What is said of a checkpoint that a newer one has made useless.
+const SUBSUMED: &str = "a newer checkpoint was complete before it";
+
+fn kind_of(purpose: &Purpose) -> CheckpointKind {
+    match purpose {
+        Purpose::Periodic | Purpose::Final => CheckpointKind::Checkpoint,
+        Purpose::Savepoint { stop: false, .. } => CheckpointKind::Savepoint,
+        Purpose::Savepoint { stop: true, .. } => CheckpointKind::StoppingSavepoint,
+    }
+}
+
 /// All committables of a checkpoint, by the uid of their sink, in order of subtasks.
 pub fn committables_by_sink(metadata: &CheckpointMetadata) -> BTreeMap<String, Vec<Vec<u8>>> {
     let mut sinks: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
@@ -547,11 +673,15 @@ pub fn committables_by_sink(metadata: &CheckpointMetadata) -> BTreeMap<String, V
 
 /// Waits for committers' answers.
 pub async fn all_committed(
-    waiting: Vec<(String, oneshot::Receiver<Result<(), String>>)>,
-) -> Result<(), String> {
+    waiting: Vec<(String, oneshot::Receiver<Result<(), Failure>>)>,
+) -> Result<(), Failure> {
     for (uid, answer) in waiting {
-        let result = answer.await.unwrap_or_else(|_| Err("the committer ended without an answer".into()));
-        result.map_err(|reason| format!("sink '{uid}' cannot publish: {reason}"))?;
+        let ended = || Err(Failure::of("commit", "the committer ended without an answer"));
+        answer.await.unwrap_or_else(|_| ended()).map_err(|failure| Failure {
+            place: format!("sink '{uid}'"),
+            message: format!("cannot publish: {}", failure.message),
+            ..failure
+        })?;
     }
     Ok(())
 }

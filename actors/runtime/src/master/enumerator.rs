@@ -4,13 +4,14 @@
 //! the enumerator and the readers' barriers cut the hand-outs at one point: a split is either still with the
 //! enumerator or in its reader's snapshot. When it fails, the JobMaster fails the attempt.
 
-use crate::failure::{Failure, catch_panic};
+use crate::failure::Failure;
+use crate::master::JobMasterMessage;
 use crate::master::coordinator::CoordinatorMessage;
 use crate::subtask::SubtaskMessage;
 use crate::subtask::neighbours::SubtaskRef;
 use hurtig_dataflow::element::Barrier;
-use hurtig_dataflow::error::describe;
 use hurtig_dataflow::ids::Attempt;
+use hurtig_dataflow::panics::catch_panic;
 use hurtig_dataflow::source::{Assignment, DynEnumerator};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::time::Duration;
@@ -37,12 +38,16 @@ pub struct State {
     pub source: String,
     /// The source's uid.
     pub uid: String,
+    /// The source's vertex.
+    pub vertex: usize,
     /// The enumerator proper.
     pub enumerator: Box<dyn DynEnumerator>,
     /// The source's subtasks.
     pub subtasks: Vec<SubtaskRef>,
     /// Where its state goes.
     pub coordinator: ActorRef<CoordinatorMessage>,
+    /// Who shows how far the source has come.
+    pub master: ActorRef<JobMasterMessage>,
     /// The attempt.
     pub attempt: Attempt,
 }
@@ -57,6 +62,7 @@ impl Actor for Enumerator {
         _: ActorRef<EnumeratorMessage>,
         state: State,
     ) -> Result<State, ActorProcessingErr> {
+        state.tell_unread();
         Ok(state)
     }
 
@@ -70,12 +76,12 @@ impl Actor for Enumerator {
             EnumeratorMessage::Next { subtask } => state.next(&myself, subtask),
             EnumeratorMessage::Trigger(barrier) => state.trigger(barrier),
         });
-        let message = match handled {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => describe(&*error),
-            Err(panic) => panic,
-        };
-        Err(Failure::of(&format!("source '{}'", state.source), message).into())
+        let place = format!("source '{}'", state.source);
+        match handled {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Failure::of_error(&place, &*error).into()),
+            Err(panic) => Err(Failure::of(&place, panic).into()),
+        }
     }
 }
 
@@ -91,7 +97,13 @@ impl State {
             drop(myself.send_after(after, move || EnumeratorMessage::Next { subtask }));
         }
         self.subtasks[subtask].tell(SubtaskMessage::Assigned(assignment));
+        self.tell_unread();
         Ok(())
+    }
+
+    fn tell_unread(&self) {
+        let (attempt, vertex, bytes) = (self.attempt, self.vertex, self.enumerator.unread());
+        let _ = self.master.cast(JobMasterMessage::Unread { attempt, vertex, bytes });
     }
 
     fn trigger(&mut self, barrier: Barrier) -> Result<(), hurtig_dataflow::BoxError> {

@@ -129,6 +129,12 @@ impl Lifecycle {
         }
     }
 
+    /// Whether an attempt that has found another master is to make way for it. Once the job has ended there is none: its
+    /// claim is deleted then, and a checkpoint that comes too late misses it.
+    pub fn is_deposed(&self) -> bool {
+        !self.state.is_terminal()
+    }
+
     /// Whether the delay before the next attempt is over and that attempt is still wanted.
     pub fn may_start(&self, attempt: Attempt) -> bool {
         attempt == self.attempt && matches!(self.state, JobState::Created | JobState::Restarting)
@@ -183,6 +189,19 @@ mod tests {
         job.on_failure(Failure::of("a", "first"));
         assert!(!job.on_cancel(), "its subtasks are being stopped already");
         assert_eq!((job.on_stopped(0), job.state()), (Next::End, JobState::Cancelled));
+    }
+
+    #[test]
+    fn a_job_that_has_ended_is_not_taken_over() {
+        let mut job = lifecycle();
+        job.on_running();
+        assert!(job.is_deposed());
+        assert!(job.on_cancel() && job.is_deposed());
+        assert_eq!(job.on_stopped(0), Next::End);
+        assert!(
+            !job.is_deposed(),
+            "a checkpoint that misses the deleted claim does not hide how the job ended"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use hurtig_dataflow::Timestamp;
 use hurtig_dataflow::element::Barrier;
 use hurtig_dataflow::ids::{CheckpointId, SubtaskId};
 use hurtig_dataflow::time::millis;
-use hurtig_state::SubtaskMetadata;
+use hurtig_state::{SnapshotHandle, SubtaskMetadata};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a checkpoint is taken.
@@ -43,6 +43,15 @@ pub struct Pending {
     pub sources: BTreeMap<String, Vec<u8>>,
     /// Longest alignment so far, in milliseconds.
     pub alignment_ms: i64,
+    /// Longest time so far for which the barrier stopped a subtask's work, in microseconds.
+    pub synchronous_us: u64,
+}
+
+impl Pending {
+    /// What has been stored for it.
+    pub fn snapshots(&self) -> impl Iterator<Item = &SnapshotHandle> {
+        self.subtasks.values().map(|subtask| &subtask.snapshot)
+    }
 }
 
 /// Checkpoints of a job: when the next is due, what those under way need, when they have failed.
@@ -131,6 +140,7 @@ impl Progress {
             subtasks: BTreeMap::new(),
             sources: BTreeMap::new(),
             alignment_ms: 0,
+            synchronous_us: 0,
         };
         self.pending.insert(barrier.checkpoint, pending);
         barrier
@@ -142,12 +152,13 @@ impl Progress {
         checkpoint: CheckpointId,
         subtask: SubtaskId,
         metadata: SubtaskMetadata,
-        alignment_ms: i64,
+        (alignment_ms, synchronous_us): (i64, u64),
     ) -> Option<Pending> {
         let pending = self.pending.get_mut(&checkpoint)?;
         if pending.missing.remove(&subtask) {
             pending.subtasks.insert(subtask, metadata);
             pending.alignment_ms = pending.alignment_ms.max(alignment_ms);
+            pending.synchronous_us = pending.synchronous_us.max(synchronous_us);
         }
         self.take_if_complete(checkpoint)
     }
@@ -165,6 +176,21 @@ impl Progress {
         let pending = self.pending.get(&checkpoint)?;
         let complete = pending.missing.is_empty() && pending.missing_sources.is_empty();
         complete.then(|| self.pending.remove(&checkpoint)).flatten()
+    }
+
+    /// Whether a checkpoint is under way.
+    pub fn is_pending(&self, checkpoint: CheckpointId) -> bool {
+        self.pending.contains_key(&checkpoint)
+    }
+
+    /// The checkpoints that are under way.
+    pub fn pending(&self) -> impl Iterator<Item = CheckpointId> {
+        self.pending.keys().copied()
+    }
+
+    /// What has been stored for checkpoints that are under way.
+    pub fn stored(&self) -> impl Iterator<Item = &SnapshotHandle> {
+        self.pending.values().flat_map(Pending::snapshots)
     }
 
     /// Barriers of checkpoints that wait for a subtask, which has ended and must be asked directly.
@@ -191,10 +217,10 @@ impl Progress {
         ids.into_iter().filter_map(|id| self.pending.remove(&id)).collect()
     }
 
-    /// A checkpoint that is under way has failed. Returns what it was for, unless it has ended before: its other parts
-    /// may fail too.
-    pub fn fail(&mut self, checkpoint: CheckpointId) -> Option<Purpose> {
-        self.pending.remove(&checkpoint).map(|pending| pending.purpose)
+    /// A checkpoint that is under way has failed. Returns it, unless it has ended before: its other parts may
+    /// fail too.
+    pub fn fail(&mut self, checkpoint: CheckpointId) -> Option<Pending> {
+        self.pending.remove(&checkpoint)
     }
 
     /// Counts a failure; whether the job fails by it. A savepoint that cannot be stored is the affair of whoever wants
@@ -227,7 +253,6 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hurtig_state::SnapshotHandle;
 
     fn progress(set: &[&str]) -> Progress {
         let mut builder = Config::builder();
@@ -243,9 +268,10 @@ mod tests {
 
     fn metadata() -> SubtaskMetadata {
         SubtaskMetadata {
-            snapshot: SnapshotHandle::Inline(Default::default()),
+            snapshot: SnapshotHandle::default(),
             committables: Vec::new(),
-            bytes: 0,
+            written_bytes: 0,
+            since: 0,
         }
     }
 
@@ -254,12 +280,12 @@ mod tests {
         let mut progress = progress(&["checkpoint.interval=1 s"]);
         let needs = (BTreeSet::from([subtask(0), subtask(1)]), BTreeSet::from(["source".to_string()]));
         let barrier = progress.begin(Purpose::Periodic, 1_000, needs.0, needs.1);
-        assert!(progress.acknowledge(barrier.checkpoint, subtask(0), metadata(), 3).is_none());
-        assert!(progress.acknowledge(barrier.checkpoint, subtask(0), metadata(), 3).is_none());
+        assert!(progress.acknowledge(barrier.checkpoint, subtask(0), metadata(), (3, 1)).is_none());
+        assert!(progress.acknowledge(barrier.checkpoint, subtask(0), metadata(), (3, 1)).is_none());
         assert!(progress.add_source(barrier.checkpoint, "source", vec![]).is_none());
-        let complete = progress.acknowledge(barrier.checkpoint, subtask(1), metadata(), 9).unwrap();
+        let complete = progress.acknowledge(barrier.checkpoint, subtask(1), metadata(), (9, 2)).unwrap();
         assert_eq!((complete.subtasks.len(), complete.alignment_ms), (2, 9));
-        assert!(progress.acknowledge(barrier.checkpoint, subtask(1), metadata(), 9).is_none());
+        assert!(progress.acknowledge(barrier.checkpoint, subtask(1), metadata(), (9, 2)).is_none());
     }
 
     #[test]
@@ -268,9 +294,40 @@ mod tests {
         assert_eq!(progress.next_due(), Some(1_000));
         let barrier = progress.begin(Purpose::Periodic, 1_000, BTreeSet::from([subtask(0)]), BTreeSet::new());
         assert_eq!(progress.next_due(), None);
-        progress.acknowledge(barrier.checkpoint, subtask(0), metadata(), 0);
+        progress.acknowledge(barrier.checkpoint, subtask(0), metadata(), (0, 0));
         progress.on_published(barrier.checkpoint, 1_900);
         assert_eq!(progress.next_due(), Some(2_300));
+    }
+
+    #[test]
+    fn as_many_are_under_way_as_may_be_and_a_newer_one_makes_older_ones_useless() {
+        let mut progress = progress(&["checkpoint.interval=1 s", "checkpoint.max-concurrent=2"]);
+        let begin = |progress: &mut Progress, purpose, now| {
+            progress.begin(purpose, now, BTreeSet::from([subtask(0)]), BTreeSet::new()).checkpoint
+        };
+        let savepoint = || Purpose::Savepoint { target: "there".into(), stop: false };
+        let first = begin(&mut progress, Purpose::Periodic, 1_000);
+        assert_eq!(progress.next_due(), Some(2_000), "there is room for another");
+        let saved = begin(&mut progress, savepoint(), 1_500);
+        assert_eq!(progress.next_due(), Some(2_000), "savepoints take no room");
+        let second = begin(&mut progress, Purpose::Periodic, 2_000);
+        assert_eq!(progress.next_due(), None);
+        // The second is complete before the first, which can no longer be what a restart begins with.
+        assert!(progress.acknowledge(second, subtask(0), metadata(), (0, 0)).is_some());
+        let useless = progress.on_published(second, 2_500);
+        let useless: Vec<_> = useless.iter().map(|pending| pending.barrier.checkpoint).collect();
+        assert_eq!(useless, [first]);
+        assert!(progress.acknowledge(first, subtask(0), metadata(), (0, 0)).is_none());
+        assert!(progress.is_overtaken(first) && !progress.is_overtaken(second));
+        // Whoever wants the savepoint still gets it.
+        assert!(progress.acknowledge(saved, subtask(0), metadata(), (0, 0)).is_some());
+        assert_eq!(progress.next_due(), Some(3_000));
+        // One that has failed makes room too.
+        let third = begin(&mut progress, Purpose::Periodic, 3_000);
+        begin(&mut progress, Purpose::Periodic, 4_000);
+        assert_eq!(progress.next_due(), None);
+        assert!(progress.fail(third).is_some());
+        assert_eq!(progress.next_due(), Some(5_000));
     }
 
     #[test]
@@ -278,11 +335,9 @@ mod tests {
         let mut progress = progress(&["checkpoint.interval=1 s", "checkpoint.tolerable-failures=1"]);
         let fail = |progress: &mut Progress| {
             let barrier = progress.begin(Purpose::Periodic, 0, BTreeSet::from([subtask(0)]), BTreeSet::new());
-            {
-                let purpose = progress.fail(barrier.checkpoint).unwrap();
-                assert_eq!(progress.fail(barrier.checkpoint), None, "it fails once");
-                progress.on_failed(&purpose, 0)
-            }
+            let pending = progress.fail(barrier.checkpoint).unwrap();
+            assert!(progress.fail(barrier.checkpoint).is_none(), "it fails once");
+            progress.on_failed(&pending.purpose, 0)
         };
         assert!(!fail(&mut progress));
         progress.on_published(1, 0);

@@ -4,11 +4,11 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::master::committer::CommitterMessage;
 use crate::master::coordinator::{all_committed, committables_by_sink};
+use crate::subtask::RestoredSubtask;
 use hurtig_dataflow::error::describe;
-use hurtig_dataflow::graph::JobGraph;
-use hurtig_dataflow::ids::SubtaskId;
-use hurtig_dataflow::snapshot::OperatorSnapshot;
-use hurtig_state::{CheckpointMetadata, CheckpointStore, Error, ErrorKind, RestorePlan};
+use hurtig_dataflow::graph::{JobGraph, OperatorId};
+use hurtig_dataflow::ids::{CheckpointId, JobId, SubtaskId};
+use hurtig_state::{CheckpointMetadata, CheckpointStore, Error, ErrorKind, RestorePlan, SnapshotHandle};
 use ractor::ActorRef;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use tokio::sync::oneshot;
 pub struct Restored {
     /// The checkpoint, if there is one.
     pub metadata: Option<Arc<CheckpointMetadata>>,
-    /// State by subtask, one entry per operator of its chain.
-    pub subtasks: HashMap<SubtaskId, Vec<Option<OperatorSnapshot>>>,
+    /// State by subtask.
+    pub subtasks: HashMap<SubtaskId, RestoredSubtask>,
     /// State of the split enumerators, by uid of their source.
     pub sources: HashMap<String, Vec<u8>>,
 }
@@ -34,13 +34,14 @@ pub async fn find(
     store: &CheckpointStore,
     config: &Config,
     graph: &JobGraph,
-    completed: Vec<Arc<CheckpointMetadata>>,
+    (job, completed): (JobId, Vec<Arc<CheckpointMetadata>>),
     committers: &HashMap<String, ActorRef<CommitterMessage>>,
 ) -> Result<Restored, Failure> {
     let mut damaged = Vec::new();
     let mut restored = None;
+    let subtasks = all_subtasks(graph);
     for metadata in completed.into_iter().rev() {
-        match read(store, config, graph, metadata).await {
+        match read(store, config, graph, metadata, job, &subtasks).await {
             Ok(found) => {
                 restored = Some(found);
                 break;
@@ -63,7 +64,7 @@ pub async fn find(
     {
         let location = from.display().to_string();
         let (store, metadata) = CheckpointStore::load(&location).await.map_err(|error| failure(&error))?;
-        let found = read(&store, config, graph, Arc::new(metadata)).await;
+        let found = read(&store, config, graph, Arc::new(metadata), job, &subtasks).await;
         restored = Some(found.map_err(|error| failure(&error))?);
     }
     let restored = restored.unwrap_or_default();
@@ -76,7 +77,14 @@ fn failure(error: &Error) -> Failure {
     if error.kind() == ErrorKind::Retry { failure } else { failure.fatal() }
 }
 
-/// The state of all subtasks as of a checkpoint, by its location: for a worker, whose master has chosen it.
+fn all_subtasks(graph: &JobGraph) -> Vec<SubtaskId> {
+    let of_vertex = |(vertex, description): (usize, &hurtig_dataflow::graph::Vertex)| {
+        (0..description.parallelism).map(move |index| SubtaskId { vertex, index })
+    };
+    graph.vertices.iter().enumerate().flat_map(of_vertex).collect()
+}
+
+/// The state of a worker's subtasks as of a checkpoint, by its location: its master has chosen it.
 ///
 /// # Errors
 /// It cannot be read, or does not fit the program.
@@ -84,9 +92,12 @@ pub async fn load(
     location: &str,
     config: &Config,
     graph: &JobGraph,
-) -> Result<BTreeMap<SubtaskId, Vec<Option<OperatorSnapshot>>>, Failure> {
+    job: JobId,
+    subtasks: &[SubtaskId],
+) -> Result<BTreeMap<SubtaskId, RestoredSubtask>, Failure> {
     let (store, metadata) = CheckpointStore::load(location).await.map_err(|error| failure(&error))?;
-    let restored = read(&store, config, graph, Arc::new(metadata)).await.map_err(|error| failure(&error))?;
+    let restored = read(&store, config, graph, Arc::new(metadata), job, subtasks).await;
+    let restored = restored.map_err(|error| failure(&error))?;
     Ok(restored.subtasks.into_iter().collect())
 }
 
@@ -95,20 +106,42 @@ async fn read(
     config: &Config,
     graph: &JobGraph,
     metadata: Arc<CheckpointMetadata>,
+    job: JobId,
+    wanted: &[SubtaskId],
 ) -> Result<Restored, Error> {
     let vertices: Vec<_> = (0..graph.vertices.len()).map(|vertex| graph.operators_of(vertex)).collect();
     let plan =
         RestorePlan::new(&metadata, &vertices, graph.max_parallelism, config.restore.allow_non_restored)?;
-    let operators = RestorePlan::load_operators(&metadata, store).await?;
+    let heads = RestorePlan::heads(&metadata, store).await?;
     let mut subtasks = HashMap::new();
-    for (vertex, description) in graph.vertices.iter().enumerate() {
-        for index in 0..description.parallelism {
-            let parts = plan.assign(&operators, &vertices[vertex], index, description.parallelism);
-            subtasks.insert(SubtaskId { vertex, index }, parts);
-        }
+    for id in wanted {
+        let (operators, parallelism) = (&vertices[id.vertex], graph.vertices[id.vertex].parallelism);
+        let parts = plan.read((&metadata, store), &heads, operators, id.index, parallelism).await?;
+        let base = base_of(&metadata, job, operators, id.index);
+        subtasks.insert(*id, RestoredSubtask { operators: parts, base });
     }
     let sources = metadata.sources.iter().map(|source| (source.uid.clone(), source.bytes.to_vec())).collect();
     Ok(Restored { metadata: Some(metadata), subtasks, sources })
+}
+
+/// What a subtask's next snapshot may build on: its own in a checkpoint of its own job, if the subtask has the same
+/// operators and key groups as then. What belongs to others may be deleted by them.
+fn base_of(
+    metadata: &CheckpointMetadata,
+    job: JobId,
+    operators: &[OperatorId],
+    index: usize,
+) -> Option<(CheckpointId, SnapshotHandle)> {
+    let is_ours = metadata.job == job && !metadata.savepoint;
+    let is_same = |former: &OperatorId, now: &OperatorId| {
+        former.uid == now.uid && former.parallelism == now.parallelism
+    };
+    let vertex = metadata.vertices.iter().find(|vertex| {
+        vertex.operators.len() == operators.len()
+            && vertex.operators.iter().zip(operators).all(|(former, now)| is_same(former, now))
+    });
+    let subtask = vertex.filter(|_| is_ours)?.subtasks.get(index)?;
+    Some((metadata.checkpoint, subtask.snapshot.clone()))
 }
 
 async fn publish(
@@ -123,5 +156,5 @@ async fn publish(
         let _ = committer.cast(CommitterMessage::Commit { committables, reply });
         waiting.push((uid.clone(), answer));
     }
-    all_committed(waiting).await.map_err(|reason| Failure::of("restore", reason))
+    all_committed(waiting).await
 }

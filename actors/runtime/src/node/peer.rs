@@ -23,6 +23,11 @@ const LIBRARY_GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(pub(super) u64);
 
+impl PeerId {
+    /// Not a peer: this process itself.
+    pub const HERE: PeerId = PeerId(u64::MAX);
+}
+
 impl fmt::Display for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
@@ -232,6 +237,22 @@ impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Reply")
     }
+}
+
+/// A question within this process: the reply for whoever answers, and the answer to wait for.
+pub fn question<R: DeserializeOwned>(
+    limit: Duration,
+) -> (Reply, impl Future<Output = Result<R, AskError>> + Send + use<R>) {
+    let (port, answer) = oneshot::channel();
+    let reply = Reply { port: Some(port.into()), max_message_bytes: usize::MAX };
+    let answered = async move {
+        match timeout(limit, answer).await {
+            Ok(Ok(bytes)) => read_answer(&bytes),
+            Ok(Err(_)) => Err(AskError::NoAnswer),
+            Err(_) => Err(AskError::TimedOut(limit)),
+        }
+    };
+    (reply, answered)
 }
 
 impl Reply {

@@ -58,6 +58,7 @@ pub(super) async fn start(
     max_message_bytes: usize,
 ) -> Result<ActorRef<NodeServerMessage>, ActorProcessingErr> {
     // unique for each start of a process: the library would otherwise keep one of two connections of the same name
+    #[allow(clippy::disallowed_methods, reason = "it must differ from those of all other processes")]
     let name = format!("{:032x}", rand::random::<u128>());
     let nobody = Some(IncomingEncryptionMode::Tls(nobody()?));
     let mode = Some(NodeConnectionMode::Isolated);

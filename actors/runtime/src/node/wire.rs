@@ -32,6 +32,7 @@ impl Token {
     pub(super) const BYTES: usize = 16;
 
     /// One that cannot be guessed.
+    #[allow(clippy::disallowed_methods, reason = "nobody may be able to guess it")]
     pub(super) fn random() -> Self {
         Token(rand::random())
     }

@@ -3,7 +3,16 @@
 //! What it learns comes over its standard input, never by arguments or environment, which others can read. The pipe
 //! stays open: a worker whose pipe ends knows that its TaskManager has died, and ends too. What the program prints goes
 //! to files.
+//!
+//! A job's process that wants more memory than the machine has must be the one that ends, not a daemon or another job:
+//! the kernel is told so. Where a TaskManager says how much a worker may use, it gets no more than that.
+//!
+//! # Decisions
+//! * 2026-11: a worker's memory is bounded by the system's limit for data (`RLIMIT_DATA`): it counts what a process may
+//!   write to. One for address space would count what allocators, mapped files and stacks only reserve. The limit is
+//!   set by a shell that then becomes the program: setting it between fork and exec would need unsafe code.
 
+use crate::config::ByteSize;
 use crate::protocol::{Assignment, FINGERPRINT};
 use crate::tasks::Tasks;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr};
@@ -22,6 +31,9 @@ pub const ASSIGNED: &str = "HURTIG_ASSIGNED";
 /// The longest assignment, in bytes.
 const MAX_ASSIGNMENT_BYTES: u32 = 64 << 20;
 
+/// Of 1,000: so much rather than a process of which nothing was said does the kernel end one of a job.
+const OOM_SCORE: &str = "500";
+
 /// A program that runs as part of the cluster.
 pub struct Process {
     child: Child,
@@ -31,18 +43,24 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program. `log` is the file, without its ending, that takes what it prints: `.out` and `.log`.
+    /// Starts a program. `log` is the file, without its ending, that takes what it prints: `.out` and `.log`. It may use
+    /// so much memory for data, if a limit is given.
     ///
     /// # Errors
     /// The file cannot be written, or the program not be started.
-    pub async fn start(program: &Path, assignment: &Assignment, log: &Path) -> io::Result<Process> {
+    pub async fn start(
+        program: &Path,
+        assignment: &Assignment,
+        log: &Path,
+        memory: Option<ByteSize>,
+    ) -> io::Result<Process> {
         if let Some(folder) = log.parent() {
             std::fs::create_dir_all(folder)?;
         }
         let open = |ending: &str| File::options().create(true).append(true).open(log.with_extension(ending));
         let folder = &assignment.call.folder;
         let folder = if folder.is_dir() { folder.as_path() } else { Path::new("/") };
-        let mut command = Command::new(program);
+        let mut command = limited(program, memory);
         command
             .args(&assignment.call.args)
             .env(ASSIGNED, "1")
@@ -68,6 +86,7 @@ impl Process {
             other => other?,
         }
         record(log, child.id());
+        prefer_to_end(child.id());
         Ok(Process { child, _pipe: pipe, log: log.to_path_buf() })
     }
 
@@ -93,6 +112,23 @@ impl Process {
     pub fn kill(&mut self) {
         // One that has ended needs no killing.
         let _ = self.child.start_kill();
+    }
+}
+
+/// A program, with a limit for its data.
+fn limited(program: &Path, memory: Option<ByteSize>) -> Command {
+    let Some(ByteSize(bytes)) = memory else { return Command::new(program) };
+    let mut command = Command::new("sh");
+    let limit = format!("ulimit -d {} && exec \"$0\" \"$@\"", bytes.div_ceil(1_024));
+    command.args(["-c", &limit]).arg(program);
+    command
+}
+
+/// Has the kernel end this process rather than another when memory runs out. Elsewhere than on Linux, and where that is
+/// forbidden, it decides by itself.
+fn prefer_to_end(process: Option<u32>) {
+    if let Some(process) = process {
+        let _ = std::fs::write(format!("/proc/{process}/oom_score_adj"), OOM_SCORE);
     }
 }
 
@@ -221,8 +257,8 @@ pub fn start_error(error: SpawnErr) -> String {
     }
 }
 
-/// What a child is made of: the program, what it learns, and its log.
-pub type ChildArguments = (PathBuf, Box<Assignment>, PathBuf);
+/// What a child is made of: the program, what it learns, its log, and the memory it may use.
+pub type ChildArguments = (PathBuf, Box<Assignment>, PathBuf, Option<ByteSize>);
 
 impl Actor for ChildProcess {
     type Msg = ChildMessage;
@@ -232,9 +268,9 @@ impl Actor for ChildProcess {
     async fn pre_start(
         &self,
         myself: ActorRef<ChildMessage>,
-        (program, assignment, log): ChildArguments,
+        (program, assignment, log, memory): ChildArguments,
     ) -> Result<Tasks, ActorProcessingErr> {
-        let mut process = Process::start(&program, &assignment, &log).await.map_err(|error| {
+        let mut process = Process::start(&program, &assignment, &log, memory).await.map_err(|error| {
             format!("'{}' ({}) cannot be started: {error}", assignment.call.file_name, program.display())
         })?;
         let tasks = Tasks::default();

@@ -6,8 +6,9 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::master::{Arguments as JobMasterArguments, JobMaster, JobMasterMessage};
+use crate::master::{Arguments as JobMasterArguments, DEPOSED, JobMaster, JobMasterMessage};
 use crate::node::{Node, NodeEvent, Peer, PeerId, Reply, decode};
+use crate::observe::Observer;
 use crate::process::worker::{any_port, node_options, store_of};
 use crate::protocol::{
     Answer, Assignment, FromMaster, FromWorker, GraphSummary, MasterSpec, ToMaster, ToSubtask, ToWorker,
@@ -23,9 +24,10 @@ use crate::worker::links::WorkerId;
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::graph::JobGraph;
 use hurtig_dataflow::ids::{Attempt, JobId};
-use hurtig_state::{CheckpointMetadata, CheckpointStore};
+use hurtig_state::{CheckpointMetadata, CheckpointStore, Error, Mastership};
 use hurtig_transport::{Identity, Peer as Whom, Role, Tls};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use rand::Rng;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +42,9 @@ const REDIAL_DELAY: Duration = Duration::from_millis(500);
 /// Between two messages with the job's status.
 const STATUS_DELAY: Duration = Duration::from_millis(100);
 
+/// Attempts that a master may make before the next one's begin.
+const ATTEMPTS_PER_MASTER: u32 = 1_000_000;
+
 /// What the host is told.
 enum HostMessage {
     /// From the node.
@@ -52,6 +57,8 @@ enum HostMessage {
     Redial,
     /// From itself: the JobManager has been away too long.
     Orphaned(u64),
+    /// From its own task: another master has the job.
+    Deposed,
     /// From itself: workers have had their time to connect.
     WorkersDue(Attempt),
 }
@@ -90,8 +97,10 @@ struct State {
     orphan_timeout: Duration,
     /// How often the JobManager went away.
     absences: u64,
+    mastership: Mastership,
     master: ActorRef<JobMasterMessage>,
     status: watch::Sender<JobStatus>,
+    observer: Observer,
     clock: Clock,
     workers: BTreeMap<WorkerId, Connected>,
     by_peer: BTreeMap<PeerId, WorkerId>,
@@ -163,7 +172,13 @@ impl Actor for Host {
         let clock = Clock::new();
         let store = store_of(&args.config, args.job)?;
         let (status, changes) = watch::channel(JobStatus::new(args.job, &args.graph.name, spec.started_at));
+        // Before it looks what there is: what it does not see, nobody before it can complete any more.
+        #[allow(clippy::disallowed_methods, reason = "it must differ from those of all other processes")]
+        let name = format!("{:032x}", rand::rng().random::<u128>());
+        let claimed = store.claim(args.job, spec.number, &name).await;
+        let mastership = claimed.map_err(|error| describe(&error))?;
         let completed = completed_before(&store, args.job, &spec).await?;
+        let observer = Observer::new(args.config.settings(), args.config.checkpoint.retained);
         let arguments = JobMasterArguments {
             job: args.job,
             graph: args.graph,
@@ -172,9 +187,11 @@ impl Actor for Host {
             clock,
             resource_manager: resource_manager.await?,
             status: status.clone(),
+            observer: observer.clone(),
             faults: None,
-            first_attempt: spec.first_attempt,
+            first_attempt: Attempt((mastership.number() - 1).saturating_mul(ATTEMPTS_PER_MASTER) + 1),
             completed,
+            mastership: Some(mastership.clone()),
         };
         let (master, _) = Actor::spawn_linked(None, JobMaster, arguments, myself.get_cell()).await?;
         let tasks = Tasks::default();
@@ -185,6 +202,7 @@ impl Actor for Host {
             job: args.job,
             orphan_timeout,
             absences: 0,
+            mastership,
             address: format!("{}:{}", spec.host, local.port()),
             spec,
             node,
@@ -192,6 +210,7 @@ impl Actor for Host {
             job_manager: None,
             master,
             status,
+            observer,
             clock,
             workers: BTreeMap::new(),
             by_peer: BTreeMap::new(),
@@ -230,6 +249,7 @@ impl Actor for Host {
             HostMessage::StatusChanged => state.show(),
             HostMessage::Redial => state.redial(&myself),
             HostMessage::Orphaned(absences) => state.on_orphaned(&myself, absences),
+            HostMessage::Deposed => state.on_deposed(&myself),
             HostMessage::WorkersDue(attempt) => state.on_workers_due(attempt),
         }
         Ok(())
@@ -244,6 +264,10 @@ impl Actor for Host {
         match event {
             SupervisionEvent::ActorFailed(who, error) if who.get_id() == state.master.get_id() => {
                 state.on_master_gone(&error.to_string());
+            }
+            SupervisionEvent::ActorTerminated(who, _, Some(reason)) if reason == DEPOSED => {
+                debug_assert!(who.get_id() == state.master.get_id());
+                state.on_deposed(&myself);
             }
             SupervisionEvent::ActorTerminated(who, _, _) if who.get_id() == state.master.get_id() => {
                 state.on_master_gone("it was stopped");
@@ -298,15 +322,29 @@ impl State {
     }
 
     fn show(&self) {
-        self.tell_job_manager(&FromMaster::Status(Box::new(self.status.borrow().clone())));
+        let status = self.status.borrow().clone();
+        if status.state.is_terminal() {
+            let last = self.observer.observation(None);
+            self.tell_job_manager(&FromMaster::Observed(Box::new(last)));
+        }
+        self.tell_job_manager(&FromMaster::Status(Box::new(status)));
     }
 
     fn redial(&mut self, myself: &ActorRef<HostMessage>) {
         let (node, tls, address) = (self.node.clone(), self.tls.clone(), self.spec.job_manager.clone());
-        let myself = myself.clone();
+        let (mastership, myself) = (self.mastership.clone(), myself.clone());
+        let status = self.status.subscribe();
         self.tasks.spawn(async move {
             if let Err(error) = node.dial(&address, &tls, &Whom::Any(Role::JobManager)).await {
                 tracing::debug!("no JobManager at {address}: {}", describe(&error));
+                // Another JobManager may lead, which has given the job to another master. A job that has ended has no
+                // claims any more, and its master one thing to do: to tell how.
+                if let Err(Error::Deposed { .. }) = mastership.confirm().await
+                    && !status.borrow().state.is_terminal()
+                {
+                    let _ = myself.cast(HostMessage::Deposed);
+                    return;
+                }
                 tokio::time::sleep(REDIAL_DELAY).await;
                 let _ = myself.cast(HostMessage::Redial);
             }
@@ -389,6 +427,22 @@ impl State {
                     self.savepoint(target, stop, reply);
                 }
             }
+            Ok(ToMaster::Observe { checkpoint }) => {
+                if let Some(reply) = reply {
+                    reply.send(&self.observer.observation(checkpoint));
+                }
+            }
+            Ok(ToMaster::Settle) => {
+                if let Some(reply) = reply {
+                    let (settled, answer) = oneshot::channel();
+                    let _ = self.master.cast(JobMasterMessage::Settle { reply: settled });
+                    self.tasks.spawn(async move {
+                        // A master that has ended has nothing under way.
+                        let _ = answer.await;
+                        reply.send(&());
+                    });
+                }
+            }
             Ok(ToMaster::Goodbye) => self.end(myself),
             Err(error) => tracing::error!("a message of the JobManager cannot be read: {error}"),
         }
@@ -428,6 +482,10 @@ impl State {
             }
         };
         if let FromWorker::Ready { worker, address, graph } = message {
+            if from.name().id() != worker.certified_as() || self.by_peer.contains_key(&from.id()) {
+                from.close("it says that it is another worker");
+                return Ok(());
+            }
             if let Some(difference) = self.spec.graph.difference(&graph) {
                 self.refuse(NoSlots { reason: different(&difference), is_final: true });
                 return Ok(());
@@ -509,6 +567,11 @@ impl State {
         self.show();
     }
 
+    fn on_deposed(&mut self, myself: &ActorRef<HostMessage>) {
+        tracing::error!("the master ends: {DEPOSED}");
+        self.end(myself);
+    }
+
     fn end(&mut self, myself: &ActorRef<HostMessage>) {
         tracing::debug!(job = %self.job, "the master ends");
         if let Some(done) = self.done.take() {
@@ -535,10 +598,13 @@ fn to_wire(message: WorkerMessage) -> Option<ToWorker> {
                 SubtaskMessage::Assigned(assignment) => ToSubtask::Assigned(assignment),
                 SubtaskMessage::Trigger(barrier) => ToSubtask::Trigger(barrier),
                 SubtaskMessage::Completed(checkpoint) => ToSubtask::Completed(checkpoint),
+                SubtaskMessage::Aborted(checkpoint) => ToSubtask::Aborted(checkpoint),
                 _ => return None,
             };
             Some(ToWorker::Subtask(attempt, id, message))
         }
-        WorkerMessage::Connected { .. } | WorkerMessage::LinkLost { .. } => None,
+        WorkerMessage::Connected { .. } | WorkerMessage::LinkLost { .. } | WorkerMessage::Observe { .. } => {
+            None
+        }
     }
 }

@@ -2,12 +2,19 @@
 //!
 //! It dials the job's master, does what that says, and ends when the connection to it is lost: then the master counts
 //! its subtasks as gone, so they must not go on.
+//!
+//! What connects it with other processes has threads of its own: a user's function may work on a record for longer than
+//! any heartbeat time-out, on all threads that subtasks have, and nobody is to take the process for dead.
+//!
+//! # Decisions
+//! * 2026-11: tokio lets no other thread look after sockets and timers while the one that did works on a task: without
+//!   a second runtime, one function that did not return silenced a worker of two threads.
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::execution::ExecutionGraph;
 use crate::master::{JobMasterMessage, SubtaskEvent, restore};
-use crate::node::{Node, NodeEvent, NodeOptions, Peer, TellError, decode};
+use crate::node::{Node, NodeEvent, NodeEvents, NodeOptions, Peer, TellError, decode};
 use crate::protocol::{Assignment, FromWorker, GraphSummary, ToSubtask, ToWorker, WorkerSpec};
 use crate::stub;
 use crate::subtask::neighbours::SubtaskRef;
@@ -24,10 +31,13 @@ use hurtig_transport::{
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::runtime::{self, Handle, Runtime};
+use tokio::sync::{mpsc, oneshot};
 
 /// The longest message between processes: an acknowledgement may hold small state and what sinks have prepared.
 const MAX_MESSAGE_BYTES: usize = 32 << 20;
@@ -70,6 +80,7 @@ struct Arguments {
     listener: Listener,
     done: oneshot::Sender<String>,
     node: tokio::sync::watch::Receiver<Option<Peer>>,
+    threads: Handle,
 }
 
 /// Runs a worker to its end; returns why it ended.
@@ -86,16 +97,22 @@ pub async fn run(
     let tls = Identity::from_bytes(&spec.identity).and_then(Tls::new).map_err(|error| describe(&error))?;
     let address = any_port(&spec.host).await?;
     let options = ListenerOptions::new([Purpose::DATA], |name, _| name.role() == Role::Worker);
-    let listener = Listener::bind(address, tls.clone(), options).await.map_err(|error| describe(&error))?;
+    let threads = network_threads().map_err(|error| format!("no threads for the network: {error}"))?;
+    let listener = {
+        let tls = tls.clone();
+        on(&threads, async move { Listener::bind(address, tls, options).await }).await?
+    };
+    let listener = listener.map_err(|error| describe(&error))?;
     let local = listener.local_addr().map_err(|error| describe(&error))?;
     let job = assignment.job;
     let network = Network {
         address: format!("{}:{}", spec.host, local.port()),
-        dial: dial_workers(tls.clone(), job),
+        dial: dial_workers(threads.clone(), tls.clone(), job),
         options: LinkOptions {
             compress_from_bytes: config.exchange.compression.then_some(COMPRESS_FROM),
-            ..link_options()
+            ..link_options(config.heartbeat.timeout)
         },
+        runtime: Some(threads.clone()),
     };
     let (done, ended) = oneshot::channel();
     let (connected, node_peer) = tokio::sync::watch::channel(None);
@@ -113,18 +130,49 @@ pub async fn run(
         listener,
         done,
         node: node_peer,
+        threads: threads.clone(),
     };
     let (host, _) = Actor::spawn(None, Host, arguments).await.map_err(|error| error.to_string())?;
-    let node = Node::start(options, {
-        let host = host.clone();
-        Arc::new(move |event| drop(host.cast(HostMessage::Node(event))))
+    let (tell, mut lost) = mpsc::unbounded_channel();
+    let events: NodeEvents = Arc::new(move |event| {
+        if let NodeEvent::Lost { reason, .. } = &event {
+            // The host may have no thread to hear it on.
+            let _ = tell.send(reason.clone());
+        }
+        drop(host.cast(HostMessage::Node(event)));
     });
-    let node = node.await.map_err(|error| describe(&error))?;
     let whom = Whom::AnyOfJob(Role::Master, job.to_string());
-    let peer = node.dial(&master, &tls, &whom).await.map_err(|error| describe(&error))?;
+    let peer = on(&threads, async move {
+        let node = Node::start(options, events).await?;
+        node.dial(&master, &tls, &whom).await
+    });
+    let peer = peer.await?.map_err(|error| describe(&error))?;
     connected.send_replace(Some(peer.clone()));
     peer.tell(&ready).map_err(|error| error.to_string())?;
-    Ok(ended.await.unwrap_or_else(|_| "its host has ended".into()))
+    Ok(tokio::select! {
+        why = ended => why.unwrap_or_else(|_| "its host has ended".into()),
+        Some(why) = lost.recv() => format!("the job's master is gone: {why}"),
+    })
+}
+
+/// The runtime of what connects this process with others. It ends with the process.
+fn network_threads() -> io::Result<Handle> {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    if RUNTIME.get().is_none() {
+        let built = runtime::Builder::new_multi_thread().enable_all().thread_name("network").build()?;
+        if let Err(second) = RUNTIME.set(built) {
+            second.shutdown_background();
+        }
+    }
+    RUNTIME.get().map(|runtime| runtime.handle().clone()).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Does something on these threads, to which the sockets that it opens then belong.
+async fn on<T: Send + 'static>(
+    threads: &Handle,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, String> {
+    threads.spawn(work).await.map_err(|error| error.to_string())
 }
 
 /// The options of a node, as configured.
@@ -154,14 +202,15 @@ pub async fn any_port(host: &str) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| format!("'{host}' is no address of this machine"))
 }
 
-fn dial_workers(tls: Tls, job: JobId) -> Dial {
+fn dial_workers(threads: Handle, tls: Tls, job: JobId) -> Dial {
     Arc::new(move |address| {
-        let tls = tls.clone();
+        let (threads, tls) = (threads.clone(), tls.clone());
         Box::pin(async move {
-            let whom = Whom::AnyOfJob(Role::Worker, job.to_string());
-            let connection = dial(&tls, &address, &whom, Purpose::DATA, &DialOptions::default())
-                .await
-                .map_err(std::io::Error::other)?;
+            let connection = on(&threads, async move {
+                let whom = Whom::AnyOfJob(Role::Worker, job.to_string());
+                dial(&tls, &address, &whom, Purpose::DATA, &DialOptions::default()).await
+            });
+            let connection = connection.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
             Ok(Box::new(connection.stream) as Box<dyn Duplex>)
         })
     })
@@ -187,14 +236,24 @@ impl Actor for Host {
         let arguments = worker::Arguments { id: args.spec.worker, network: Some(args.network) };
         let (worker, _) = Actor::spawn_linked(None, Worker, arguments, myself.get_cell()).await?;
         let tasks = Tasks::default();
-        let (accepting, of_worker, mut listener) = (tasks.clone(), worker.clone(), args.listener);
+        let (accepting, of_worker, mut listener) = (Tasks::default(), worker.clone(), args.listener);
+        let entered = args.threads.enter();
         tasks.spawn(async move {
             loop {
-                let stream = Box::new(listener.accept().await.stream);
-                let welcome = tokio::time::timeout(HELLO_TIMEOUT, welcome(of_worker.clone(), stream));
-                accepting.spawn(async move { drop(welcome.await) });
+                let connection = listener.accept().await;
+                let worker = of_worker.clone();
+                accepting.spawn(async move {
+                    let stream = Box::new(connection.stream);
+                    let welcome = welcome(worker, stream, Some(connection.peer.id()));
+                    match tokio::time::timeout(HELLO_TIMEOUT, welcome).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => tracing::warn!("{} is refused: {error}", connection.peer),
+                        Err(_) => tracing::warn!("{} has not said who it is", connection.peer),
+                    }
+                });
             }
         });
+        drop(entered);
         Ok(State {
             job: args.job,
             graph: args.graph,
@@ -265,6 +324,7 @@ impl State {
                     ToSubtask::Assigned(assignment) => SubtaskMessage::Assigned(assignment),
                     ToSubtask::Trigger(barrier) => SubtaskMessage::Trigger(barrier),
                     ToSubtask::Completed(checkpoint) => SubtaskMessage::Completed(checkpoint),
+                    ToSubtask::Aborted(checkpoint) => SubtaskMessage::Aborted(checkpoint),
                 };
                 WorkerMessage::ToSubtask { attempt, id, message }
             }
@@ -285,7 +345,7 @@ impl State {
         let (worker, master, clock, job) = (self.worker.clone(), self.master.clone(), self.clock, self.job);
         self.tasks.spawn(async move {
             let restored = match restored_from {
-                Some(location) => restore::load(&location, &config, &graph).await,
+                Some(location) => restore::load(&location, &config, &graph, job, &subtasks).await,
                 None => Ok(BTreeMap::new()),
             };
             let message = match restored {
@@ -300,6 +360,7 @@ impl State {
                             wiring: execution.wiring.get(&id)?.clone(),
                             restored: restored.remove(&id).unwrap_or_default(),
                             settings: settings.clone(),
+                            memory: None,
                             store: store.clone(),
                             master: master.clone(),
                             clock,

@@ -38,6 +38,7 @@ pub struct Inputs {
     ready: VecDeque<(usize, Element)>,
     window: u32,
     queued: usize,
+    taken: u64,
     /// How long the last alignment took, in milliseconds.
     pub alignment_ms: i64,
 }
@@ -63,6 +64,7 @@ impl Inputs {
             ready: VecDeque::new(),
             window,
             queued: 0,
+            taken: 0,
             alignment_ms: 0,
         }
     }
@@ -79,16 +81,24 @@ impl Inputs {
         }
     }
 
-    /// Whether the sender of a channel has credit left for a batch.
-    pub fn has_room(&self, channel: usize) -> bool {
-        let channel = &self.channels[channel];
-        let batches = channel.queue.iter().filter(|element| matches!(element, Element::Batch(_))).count();
-        batches + (channel.taken as usize) < self.window as usize
+    /// Number of elements that wait on a channel.
+    pub fn waiting(&self, channel: usize) -> usize {
+        self.channels[channel].queue.len()
     }
 
     /// Number of batches that wait.
     pub fn queued(&self) -> usize {
         self.queued
+    }
+
+    /// Batches that were taken.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// The watermark of all channels together.
+    pub fn watermark(&self) -> Timestamp {
+        self.merger.watermark()
     }
 
     /// Whether an alignment is going on.
@@ -114,6 +124,7 @@ impl Inputs {
             match channel.queue.pop_front()? {
                 batch @ Element::Batch(_) => {
                     self.queued -= 1;
+                    self.taken += 1;
                     channel.taken += 1;
                     let credit = (channel.taken >= (self.window / 2).max(1))
                         .then(|| CreditDue { channel: at, count: std::mem::take(&mut channel.taken) });
@@ -264,6 +275,38 @@ mod tests {
             for (script, count) in scripts.iter().zip(&seen) {
                 prop_assert_eq!(script.iter().filter(|e| e.is_some()).count() as u64, *count);
             }
+        }
+    }
+
+    /// What a channel's next element is, in short.
+    fn next(inputs: &mut Inputs) -> Option<String> {
+        let (_, element, _) = inputs.next(0)?;
+        Some(match element {
+            Element::Batch(batch) => format!("{:?}", downcast::<Rows<u64>>(batch).unwrap().records),
+            Element::Barrier(barrier) => format!("barrier {}", barrier.checkpoint),
+            other => format!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn only_exactly_once_holds_records_behind_a_barrier_back() {
+        let record = |n: u64| Element::Batch(Box::new(Rows::untimed(vec![n])));
+        for exactly_once in [true, false] {
+            let mut inputs = Inputs::new([0, 0], 8, exactly_once, MIN_TIMESTAMP);
+            inputs.push(0, record(1));
+            inputs.push(0, barrier(1));
+            inputs.push(0, record(2));
+            let seen: Vec<_> = std::iter::from_fn(|| next(&mut inputs)).collect();
+            assert_eq!(seen, if exactly_once { vec!["[1]"] } else { vec!["[1]", "[2]"] });
+            assert!(inputs.is_aligning());
+            // The other channel's records come before its barrier, which lets the one barrier through.
+            inputs.push(1, record(3));
+            inputs.push(1, barrier(1));
+            let seen: Vec<_> = std::iter::from_fn(|| next(&mut inputs)).collect();
+            let behind =
+                if exactly_once { vec!["[3]", "barrier 1", "[2]"] } else { vec!["[3]", "barrier 1"] };
+            assert_eq!(seen, behind);
+            assert!(!inputs.is_aligning());
         }
     }
 

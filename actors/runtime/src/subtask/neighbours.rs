@@ -2,6 +2,7 @@
 
 use crate::subtask::SubtaskMessage;
 use crate::worker::WorkerMessage;
+use crate::worker::credit::{Credit, InputCredit};
 use bytes::Bytes;
 use hurtig_dataflow::element::Element;
 use hurtig_dataflow::error::BoxError;
@@ -10,6 +11,7 @@ use hurtig_dataflow::wire::{BatchEncoder, Limits, element};
 use hurtig_transport::LinkSender;
 use hurtig_transport::link::SendError;
 use ractor::ActorRef;
+use std::sync::Arc;
 
 /// Kind of a link's frame that holds an element of a channel, on its way to the receiver.
 pub const ELEMENT: u8 = 0;
@@ -31,14 +33,25 @@ pub enum Receiver {
 pub struct LinkedReceiver {
     link: LinkSender,
     channel: u32,
+    /// Batches that were sent and of which no credit has come back.
+    sent: Arc<Credit>,
     encoder: Box<dyn BatchEncoder>,
     buffer: Vec<u8>,
+    sent_bytes: u64,
 }
 
 impl Receiver {
     /// A receiver at the other end of a link, by the channel's number within the job.
-    pub fn linked(link: LinkSender, channel: u32, encoder: Box<dyn BatchEncoder>) -> Self {
-        Receiver::Linked(LinkedReceiver { link, channel, encoder, buffer: Vec::new() })
+    pub fn linked(link: LinkSender, channel: u32, sent: Arc<Credit>, encoder: Box<dyn BatchEncoder>) -> Self {
+        Receiver::Linked(LinkedReceiver { link, channel, sent, encoder, buffer: Vec::new(), sent_bytes: 0 })
+    }
+
+    /// Bytes that have gone over a link.
+    pub fn sent_bytes(&self) -> u64 {
+        match self {
+            Receiver::Here(..) => 0,
+            Receiver::Linked(linked) => linked.sent_bytes,
+        }
     }
 
     /// Sends an element. A receiver that is gone has failed, and the attempt ends: that is not this one's error.
@@ -53,7 +66,11 @@ impl Receiver {
             Receiver::Linked(linked) => {
                 linked.buffer.clear();
                 element::encode(&element, &mut *linked.encoder, &mut linked.buffer)?;
+                linked.sent_bytes += linked.buffer.len() as u64;
                 let payload = Bytes::copy_from_slice(&linked.buffer);
+                if matches!(element, Element::Batch(_)) {
+                    linked.sent.give(1);
+                }
                 if let Err(SendError::TooLong { length, limit }) =
                     linked.link.send(linked.channel, ELEMENT, payload)
                 {
@@ -72,8 +89,8 @@ impl Receiver {
 pub enum Sender {
     /// A subtask of this process.
     Here(ActorRef<SubtaskMessage>),
-    /// A subtask of another process: its link, and the channel's number within the job.
-    Linked(LinkSender, u32),
+    /// A subtask of another process: its link, the channel's number within the job, and what may come on it.
+    Linked(LinkSender, u32, Arc<InputCredit>),
 }
 
 impl Sender {
@@ -81,7 +98,9 @@ impl Sender {
     pub fn grant(&self, output: usize, count: u32) {
         match self {
             Sender::Here(actor) => drop(actor.cast(SubtaskMessage::Credit { output, count })),
-            Sender::Linked(link, channel) => {
+            Sender::Linked(link, channel, credit) => {
+                // Before the other can know of it.
+                credit.batches.give(count);
                 let _ = link.send(*channel, CREDIT, Bytes::copy_from_slice(&count.to_le_bytes()));
             }
         }

@@ -13,6 +13,7 @@ struct Edge {
     partitioner: Box<dyn Partitioner>,
     first: usize,
     channels: usize,
+    records: u64,
 }
 
 struct Channel {
@@ -24,8 +25,10 @@ struct Channel {
 pub struct Outputs {
     edges: Vec<Edge>,
     channels: Vec<Channel>,
+    window: u32,
     batch_size: usize,
     waiting: usize,
+    batches: u64,
     gathering_since: Option<Timestamp>,
     /// Time for `gathering_since`; set by the caller before each step.
     pub now: Timestamp,
@@ -39,16 +42,33 @@ impl Outputs {
             .into_iter()
             .map(|(partitioner, channels)| {
                 first += channels;
-                Edge { partitioner, first: first - channels, channels }
+                Edge { partitioner, first: first - channels, channels, records: 0 }
             })
             .collect();
         let channels = (0..first).map(|_| Channel { credits, pending: VecDeque::new() }).collect();
-        Outputs { edges, channels, batch_size, waiting: 0, gathering_since: None, now: 0 }
+        Outputs {
+            edges,
+            channels,
+            window: credits,
+            batch_size,
+            waiting: 0,
+            batches: 0,
+            gathering_since: None,
+            now: 0,
+        }
     }
 
     /// The receiver of a channel allows more.
-    pub fn add_credit(&mut self, channel: usize, count: u32) {
-        self.channels[channel].credits += count;
+    ///
+    /// # Errors
+    /// It allows more than may be under way on a channel.
+    pub fn add_credit(&mut self, channel: usize, count: u32) -> Result<(), String> {
+        let Channel { credits, .. } = &mut self.channels[channel];
+        let allowed = credits.checked_add(count).filter(|allowed| *allowed <= self.window);
+        *credits = allowed.ok_or_else(|| {
+            format!("credit for {count} batches more than {credits} where {} may be under way", self.window)
+        })?;
+        Ok(())
     }
 
     /// Whether something waits for credit: no more work until it has gone.
@@ -59,6 +79,16 @@ impl Outputs {
     /// Number of elements that wait for credit.
     pub fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// Records written over each edge.
+    pub fn edge_records(&self) -> impl Iterator<Item = u64> + '_ {
+        self.edges.iter().map(|edge| edge.records)
+    }
+
+    /// Batches sent.
+    pub fn batches(&self) -> u64 {
+        self.batches
     }
 
     /// Since when records wait for their batch to fill.
@@ -106,6 +136,7 @@ impl Outputs {
                         break;
                     }
                     channel.credits -= 1;
+                    self.batches += 1;
                 }
                 if let Some(element) = channel.pending.pop_front() {
                     self.waiting -= 1;
@@ -122,6 +153,7 @@ impl EdgeOutput for Outputs {
         let edge = &mut self.edges[edge];
         match element {
             Element::Batch(batch) => {
+                edge.records += batch.len() as u64;
                 edge.partitioner.add(batch)?;
                 for at in 0..edge.channels {
                     if edge.partitioner.gathered(at) >= self.batch_size
@@ -189,10 +221,22 @@ mod tests {
         let mut sent = Vec::new();
         drain(&mut outputs, |_, element| sent.push(format!("{element:?}")));
         assert_eq!((sent.len(), outputs.is_blocked()), (2, true));
-        outputs.add_credit(0, 2);
+        outputs.add_credit(0, 2).unwrap();
         drain(&mut outputs, |_, element| sent.push(format!("{element:?}")));
         assert_eq!(sent[2..], ["Batch(4 records)", "Batch(4 records)", "End"]);
         assert!(!outputs.is_blocked());
+    }
+
+    #[test]
+    fn more_credit_than_may_be_under_way_is_refused() {
+        let mut outputs = outputs(1, 2);
+        for count in [1, u32::MAX] {
+            assert!(outputs.add_credit(0, count).is_err());
+        }
+        outputs.send(0, batch(0..4)).unwrap();
+        drain(&mut outputs, |_, _| ());
+        assert!(outputs.add_credit(0, 2).is_err());
+        outputs.add_credit(0, 1).unwrap();
     }
 
     #[test]

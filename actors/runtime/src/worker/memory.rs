@@ -1,6 +1,7 @@
 //! A network between workers of one process: links over pipes in memory, for simulation. What goes over it is encoded
 //! as it would be between processes.
 
+use crate::config::HeartbeatConfig;
 use crate::worker::WorkerMessage;
 use crate::worker::links::{Duplex, Network, WorkerId, link_options, welcome};
 use parking_lot::Mutex;
@@ -23,6 +24,11 @@ pub trait NetworkFaults: Send + Sync {
     /// After how many bytes a new connection breaks, if it does.
     fn breaks_after(&self) -> Option<u64>;
 
+    /// After how many bytes a new connection falls silent, if it does: it stands, and nothing comes through any more.
+    fn is_silent_after(&self) -> Option<u64> {
+        None
+    }
+
     /// How long the next piece that is sent takes.
     fn delay(&self) -> Duration;
 }
@@ -32,12 +38,19 @@ pub trait NetworkFaults: Send + Sync {
 pub struct MemoryNetwork {
     workers: Arc<Mutex<BTreeMap<String, ActorRef<WorkerMessage>>>>,
     faults: Option<Arc<dyn NetworkFaults>>,
+    heartbeat_timeout: Option<Duration>,
 }
 
 impl MemoryNetwork {
     /// A network on which things go wrong.
     pub fn with_faults(faults: Arc<dyn NetworkFaults>) -> Self {
         MemoryNetwork { faults: Some(faults), ..MemoryNetwork::default() }
+    }
+
+    /// The same network, on which who has been silent for so long is lost.
+    #[must_use]
+    pub fn with_heartbeat_timeout(self, timeout: Duration) -> Self {
+        MemoryNetwork { heartbeat_timeout: Some(timeout), ..self }
     }
 
     /// How a worker reaches others.
@@ -56,14 +69,17 @@ impl MemoryNetwork {
                         clippy::disallowed_methods,
                         reason = "what a listener's task is between processes"
                     )]
-                    tokio::spawn(welcome(peer, Box::new(there)));
+                    tokio::spawn(welcome(peer, Box::new(there), None));
                     Ok(match faults {
                         Some(faults) => Box::new(Faulty::new(here, faults)) as Box<dyn Duplex>,
                         None => Box::new(here),
                     })
                 })
             }),
-            options: link_options(),
+            options: link_options(
+                self.heartbeat_timeout.unwrap_or_else(|| HeartbeatConfig::default().timeout),
+            ),
+            runtime: None,
         }
     }
 
@@ -86,17 +102,20 @@ impl MemoryNetwork {
     }
 }
 
-/// A pipe that delays what is written to it, and breaks in both directions once so many bytes were.
+/// A pipe that delays what is written to it, and breaks or falls silent in both directions once so many bytes were.
 struct Faulty {
     pipe: Option<DuplexStream>,
     left: u64,
+    left_to_silence: u64,
     delay: Option<Pin<Box<Sleep>>>,
     faults: Arc<dyn NetworkFaults>,
 }
 
 impl Faulty {
     fn new(pipe: DuplexStream, faults: Arc<dyn NetworkFaults>) -> Self {
-        Faulty { pipe: Some(pipe), left: faults.breaks_after().unwrap_or(u64::MAX), delay: None, faults }
+        let left = faults.breaks_after().unwrap_or(u64::MAX);
+        let left_to_silence = faults.is_silent_after().unwrap_or(u64::MAX);
+        Faulty { pipe: Some(pipe), left, left_to_silence, delay: None, faults }
     }
 
     fn pipe(&mut self) -> io::Result<Pin<&mut DuplexStream>> {
@@ -110,6 +129,10 @@ impl AsyncRead for Faulty {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.left_to_silence == 0 {
+            // Nobody will wake the reader: its own time-out does.
+            return Poll::Pending;
+        }
         match self.pipe() {
             Ok(pipe) => pipe.poll_read(cx, buffer),
             Err(error) => Poll::Ready(Err(error)),
@@ -122,7 +145,11 @@ impl AsyncWrite for Faulty {
         let this = &mut *self;
         let delay = this.delay.get_or_insert_with(|| Box::pin(sleep(this.faults.delay())));
         ready!(delay.as_mut().poll(cx));
-        let most = usize::try_from(this.left).unwrap_or(usize::MAX).min(bytes.len());
+        if this.left_to_silence == 0 {
+            this.delay = None;
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let most = this.left.min(this.left_to_silence).min(bytes.len() as u64) as usize;
         if most == 0 {
             // The other side reads to the end of what came, and no more.
             this.pipe = None;
@@ -132,7 +159,9 @@ impl AsyncWrite for Faulty {
             Err(error) => Err(error),
         };
         this.delay = None;
-        this.left -= *written.as_ref().unwrap_or(&0) as u64;
+        let written_bytes = *written.as_ref().unwrap_or(&0) as u64;
+        this.left -= written_bytes;
+        this.left_to_silence -= written_bytes;
         Poll::Ready(written)
     }
 

@@ -6,8 +6,8 @@ use hurtig_dataflow::ids::{Attempt, JobId, SubtaskId};
 use hurtig_dataflow::snapshot::SubtaskSnapshot;
 use hurtig_state::metadata::METADATA_VERSION;
 use hurtig_state::{
-    CheckpointMetadata, CheckpointStore, Error, ErrorKind, SnapshotDir, SnapshotHandle, SourceMetadata,
-    SubtaskMetadata, VertexMetadata,
+    CheckpointMetadata, CheckpointStore, Error, ErrorKind, Layer, SnapshotDir, SnapshotHandle,
+    SourceMetadata, SubtaskMetadata, VertexMetadata,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -31,19 +31,20 @@ impl Victim {
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        Path::new(&self.metadata.location).join(name)
+        let directory = Path::new(&self.metadata.location);
+        if name == STATE_FILE { directory.join("../shared").join(name) } else { directory.join(name) }
     }
 
     /// What reading the whole checkpoint says while a file has another content.
     fn read_with(&self, name: &str, content: &[u8]) -> Result<(), Error> {
-        let (path, damaged) = (self.file(name), self.file("damaged"));
+        let (path, damaged) = (self.file(name), self.file("_damaged"));
         let sound = std::fs::read(&path).unwrap();
         std::fs::write(&damaged, content).unwrap();
         std::fs::rename(&damaged, &path).unwrap();
         let result = wait(async {
             let (store, metadata) = CheckpointStore::load(&self.metadata.location).await?;
             for subtask in &metadata.vertices[0].subtasks {
-                store.read_snapshot(&metadata.location, &subtask.snapshot).await?;
+                read(&store, &metadata, &subtask.snapshot).await?;
             }
             Ok(())
         });
@@ -63,7 +64,7 @@ impl Victim {
 /// Making one takes longer than damaging it. The lock keeps tests in one process from damaging it together.
 static LARGE_ONE: LazyLock<Mutex<Victim>> = LazyLock::new(|| Mutex::new(Victim::new(LARGE)));
 
-const STATE_FILE: &str = "v0-s1-a1.state";
+const STATE_FILE: &str = "c1-v0-s1-a1.state";
 
 #[test]
 fn every_flipped_bit_and_every_missing_end_of_the_metadata_is_noticed() {
@@ -104,15 +105,17 @@ proptest! {
         let store = CheckpointStore::open("memory:inline").unwrap();
         let (dir, subtask) = (SnapshotDir::of_checkpoint(1), SubtaskId { vertex: 0, index: 0 });
         let snapshot = snapshot(1, &["x"], 0, 1, SMALL);
-        let handle = wait(store.write_snapshot(JOB, &dir, subtask, Attempt(1), snapshot)).unwrap();
-        let SnapshotHandle::Inline(mut bytes) = handle else { panic!("small enough to be inline") };
+        let mut handle = wait(write(&store, &dir, subtask, Attempt(1), snapshot));
+        let [Layer::Inline(bytes)] = &mut handle.layers[..] else { panic!("small enough to be inline") };
         let at = at.index(bytes.len());
         if is_cut {
             bytes.truncate(at);
         } else {
             bytes[at] ^= 1u8 << bit;
         }
-        let error = wait(store.read_snapshot("memory:inline", &SnapshotHandle::Inline(bytes))).unwrap_err();
+        let metadata = wait(prepare(&store, &dir, SMALL));
+        let metadata = CheckpointMetadata { location: format!("memory:inline/{JOB}/chk-1"), ..metadata };
+        let error = wait(read(&store, &metadata, &handle)).unwrap_err();
         prop_assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
 
@@ -127,7 +130,7 @@ proptest! {
 }
 
 #[test]
-fn a_newer_version_is_refused_in_a_sentence_that_says_so() {
+fn another_version_is_refused_in_a_sentence_that_says_so() {
     let victim = Victim::new(LARGE);
     for name in ["_metadata", STATE_FILE] {
         let mut content = std::fs::read(victim.file(name)).unwrap();
@@ -138,9 +141,16 @@ fn a_newer_version_is_refused_in_a_sentence_that_says_so() {
         assert_eq!(error.kind(), ErrorKind::NewerVersion);
         let text = error.to_string();
         assert!(
-            text.contains(name) && text.contains("format version 2") && text.contains("newer release"),
+            text.contains(name) && text.contains("format version 3") && text.contains("newer release"),
             "{text}"
         );
+        content[8..10].copy_from_slice(&1u16.to_le_bytes());
+        let checksum = crc32fast::hash(&content[..12]);
+        content[12..16].copy_from_slice(&checksum.to_le_bytes());
+        let error = victim.read_with(name, &content).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OlderVersion);
+        let text = error.to_string();
+        assert!(text.contains("format version 1") && text.contains("the release that wrote it"), "{text}");
     }
 }
 
@@ -170,24 +180,36 @@ fn metadata_that_would_lose_or_double_state_is_neither_published_nor_read() {
         "two operators with uid 'source'",
     );
     for path in ["../chk-2/v0-s0-a1.state", "/etc/passwd", "", ".."] {
-        let handle = SnapshotHandle::File { path: path.into(), bytes: 1 };
+        let handle = SnapshotHandle { layers: vec![Layer::File { name: path.into(), bytes: 1 }] };
         check(
             &|metadata| metadata.vertices[0].subtasks[0].snapshot = handle.clone(),
-            "not a file in its directory",
+            "not the name of a file",
         );
-        let error = wait(store.read_snapshot("memory:contradictions/x", &handle)).unwrap_err();
+        let metadata = CheckpointMetadata { location: "memory:contradictions/x/y".into(), ..sound.clone() };
+        let error = wait(read(&store, &metadata, &handle)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
+    check(
+        &|metadata| metadata.vertices[0].subtasks[0].snapshot.layers.clear(),
+        "a subtask of vertex 0 has no snapshot",
+    );
 }
 
 fn any_metadata() -> impl Strategy<Value = CheckpointMetadata> {
-    let handle = prop_oneof![
-        vec(any::<u8>(), 0..200).prop_map(|bytes| SnapshotHandle::Inline(bytes.into())),
-        ("[a-zA-Z0-9_-]{1,20}", any::<u64>()).prop_map(|(path, bytes)| SnapshotHandle::File { path, bytes }),
+    let layer = prop_oneof![
+        vec(any::<u8>(), 0..200).prop_map(|bytes| Layer::Inline(bytes.into())),
+        ("[a-zA-Z0-9_-]{1,20}", any::<u64>()).prop_map(|(name, bytes)| Layer::File { name, bytes }),
     ];
+    let handle = vec(layer, 1..4).prop_map(|layers| SnapshotHandle { layers });
     let items = || vec(any::<u8>(), 0..50).prop_map(ByteBuf::from);
-    let subtask = (handle, vec((".*", vec(items(), 0..3)), 0..3), any::<u64>())
-        .prop_map(|(snapshot, committables, bytes)| SubtaskMetadata { snapshot, committables, bytes });
+    let subtask = (handle, vec((".*", vec(items(), 0..3)), 0..3), any::<u64>(), any::<u64>()).prop_map(
+        |(snapshot, committables, written_bytes, since)| SubtaskMetadata {
+            snapshot,
+            committables,
+            written_bytes,
+            since,
+        },
+    );
     let vertex = (vec((".*", ".*"), 0..4), vec(subtask, 0..5));
     let vertices = vec(vertex, 0..4).prop_map(|vertices| {
         let with_index = vertices.into_iter().enumerate();
@@ -211,6 +233,7 @@ fn any_metadata() -> impl Strategy<Value = CheckpointMetadata> {
             sources,
         )| {
             CheckpointMetadata {
+                attempt: Attempt(max_parallelism),
                 version: METADATA_VERSION,
                 job: JobId(job),
                 checkpoint,
@@ -229,11 +252,10 @@ fn any_metadata() -> impl Strategy<Value = CheckpointMetadata> {
 }
 
 #[test]
-fn an_empty_snapshot_comes_back_too() {
+fn a_subtask_without_operators_comes_back() {
     let store = CheckpointStore::open("memory:empty").unwrap();
     let (dir, subtask) = (SnapshotDir::of_checkpoint(1), SubtaskId { vertex: 0, index: 0 });
-    let written =
-        wait(store.write_snapshot(JOB, &dir, subtask, Attempt(1), SubtaskSnapshot::default())).unwrap();
-    let read = wait(store.read_snapshot("memory:empty", &written)).unwrap();
-    assert_eq!(read, SubtaskSnapshot::default());
+    let written = wait(write(&store, &dir, subtask, Attempt(1), SubtaskSnapshot::default()));
+    let metadata = wait(take(&store, &dir, SMALL));
+    assert_eq!(wait(read(&store, &metadata, &written)).unwrap(), SubtaskSnapshot::default());
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod damage;
+mod faults;
 mod restore;
 mod samples;
 mod store;

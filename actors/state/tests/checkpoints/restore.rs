@@ -23,14 +23,15 @@ async fn state_is_handed_out_by_uid_at_another_parallelism_and_in_other_chains()
     assert_eq!(plan.fresh(), [operator("new", 3)]);
     assert!(plan.dropped().is_empty());
 
-    let operators = RestorePlan::load_operators(&metadata, &store).await.unwrap();
+    let heads = RestorePlan::heads(&metadata, &store).await.unwrap();
+    let from = (&metadata, &store);
     let mut positions = Vec::new();
     for index in 0..3 {
-        let restored = plan.assign(&operators, &program[1], index, 3);
+        let restored = plan.read(from, &heads, &program[1], index, 3).await.unwrap();
         assert!(restored[0].is_none());
         let count = restored[1].as_ref().unwrap();
         assert_eq!((count.uid.as_str(), count.watermark), ("count", 1000));
-        let groups: Vec<u16> = count.states[0].groups.iter().map(|rows| rows.group).collect();
+        let groups: Vec<u16> = count.states[0].groups.iter().map(|rows| rows.first).collect();
         let range = KeyGroupRange::of_subtask(index, 3, MAX_PARALLELISM);
         assert_eq!(groups, (range.first..range.first + range.count).collect::<Vec<_>>());
         positions.extend(count.states[1].items.iter().map(|item| item[0]));
@@ -38,7 +39,7 @@ async fn state_is_handed_out_by_uid_at_another_parallelism_and_in_other_chains()
     assert_eq!(positions, [0, 1]);
     // At the same parallelism everybody gets back its own.
     for index in 0..2 {
-        let restored = plan.assign(&operators, &program[1], index, 2);
+        let restored = plan.read(from, &heads, &program[1], index, 2).await.unwrap();
         let own = &snapshot(5, &["count"], index, 2, LARGE).operators[0];
         let restored = restored[1].as_ref().unwrap();
         assert_eq!((&restored.states, restored.watermark), (&own.states, own.watermark));
@@ -72,8 +73,8 @@ async fn with_consent_state_is_dropped_and_said_to_be() {
     let program = vertices(&[&["source"]]);
     let plan = RestorePlan::new(&metadata, &program, MAX_PARALLELISM, true).unwrap();
     assert_eq!(plan.dropped(), [operator("count", 2)]);
-    let operators = RestorePlan::load_operators(&metadata, &store).await.unwrap();
-    assert_eq!(plan.assign(&operators, &program[0], 0, 3).len(), 1);
+    let heads = RestorePlan::heads(&metadata, &store).await.unwrap();
+    assert_eq!(plan.read((&metadata, &store), &heads, &program[0], 0, 3).await.unwrap().len(), 1);
     // Consent covers operators, not key groups.
     assert!(RestorePlan::new(&metadata, &program, 64, true).is_err());
 }
@@ -83,7 +84,7 @@ async fn snapshots_of_another_checkpoint_or_vertex_are_refused() {
     let (store, mut metadata) = taken("mixed").await;
     let older = take(&store, &SnapshotDir::of_checkpoint(4), SMALL).await;
     metadata.vertices[0].subtasks[1].snapshot = older.vertices[0].subtasks[1].snapshot.clone();
-    let error = RestorePlan::load_operators(&metadata, &store).await.unwrap_err();
+    let error = RestorePlan::heads(&metadata, &store).await.unwrap_err();
     assert!(
         matches!(&error, Error::Corrupt { reason, .. } if reason.contains("subtask 1 of vertex 0")),
         "{error}"
@@ -91,6 +92,6 @@ async fn snapshots_of_another_checkpoint_or_vertex_are_refused() {
 
     let (store, mut metadata) = taken("mixed").await;
     metadata.vertices[0].operators.swap(0, 1);
-    let error = RestorePlan::load_operators(&metadata, &store).await.unwrap_err();
+    let error = RestorePlan::heads(&metadata, &store).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }

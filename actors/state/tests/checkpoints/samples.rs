@@ -1,12 +1,16 @@
 //! Checkpoints to test with.
 
+use hurtig_dataflow::chain::Chunk;
 use hurtig_dataflow::graph::OperatorId;
 use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
 use hurtig_dataflow::key::{KEY_HASH_VERSION, KeyGroupRange};
-use hurtig_dataflow::snapshot::{GroupRows, OperatorSnapshot, StateKind, StateSnapshot, SubtaskSnapshot};
+use hurtig_dataflow::snapshot::{
+    GroupRows, OperatorSnapshot, RowOp, StateKind, StateSnapshot, SubtaskSnapshot,
+};
 use hurtig_state::metadata::METADATA_VERSION;
 use hurtig_state::{
-    CheckpointMetadata, CheckpointStore, SnapshotDir, SourceMetadata, SubtaskMetadata, VertexMetadata,
+    CheckpointMetadata, CheckpointStore, Error, SnapshotDir, SnapshotHandle, SourceMetadata, SubtaskMetadata,
+    VertexMetadata,
 };
 use serde_bytes::ByteBuf;
 
@@ -46,7 +50,7 @@ pub(crate) fn snapshot(
         let mut keyed = StateSnapshot::new("counts", StateKind::Keyed);
         for group in range.first..range.first + range.count {
             let bytes = noise(bytes / usize::from(range.count), u64::from(group));
-            keyed.groups.push(GroupRows { group, rows: 1, bytes });
+            keyed.groups.push(GroupRows::new(RowOp::Put, group, 1, bytes));
         }
         let mut list = StateSnapshot::new("positions", StateKind::List);
         list.items.push(ByteBuf::from(vec![index as u8]));
@@ -59,6 +63,36 @@ pub(crate) fn snapshot(
         }
     });
     SubtaskSnapshot { checkpoint, operators: operators.collect() }
+}
+
+/// Writes a snapshot as a base.
+pub(crate) async fn write(
+    store: &CheckpointStore,
+    dir: &SnapshotDir,
+    subtask: SubtaskId,
+    attempt: Attempt,
+    mut snapshot: SubtaskSnapshot,
+) -> SnapshotHandle {
+    let mut chunks = Vec::new();
+    for (operator, part) in snapshot.operators.iter_mut().enumerate() {
+        for (state, part) in part.states.iter_mut().enumerate() {
+            part.is_whole = part.kind != StateKind::Keyed;
+            let rows = std::mem::take(&mut part.groups).into_iter();
+            chunks.extend(rows.map(|rows| Chunk { operator, state, rows }));
+        }
+    }
+    let mut writer = store.writer(JOB, dir, subtask, attempt, snapshot).unwrap();
+    writer.add(chunks).await.unwrap();
+    SnapshotHandle { layers: vec![writer.finish().await.unwrap()] }
+}
+
+/// Reads all of a snapshot.
+pub(crate) async fn read(
+    store: &CheckpointStore,
+    checkpoint: &CheckpointMetadata,
+    handle: &SnapshotHandle,
+) -> Result<SubtaskSnapshot, Error> {
+    store.read_snapshot(checkpoint, handle, Some(KeyGroupRange::all(MAX_PARALLELISM)), true).await
 }
 
 /// Takes a checkpoint of one vertex of two operators, two subtasks each, and publishes it.
@@ -74,12 +108,12 @@ pub(crate) async fn prepare(store: &CheckpointStore, dir: &SnapshotDir, bytes: u
     for index in 0..2 {
         let subtask = SubtaskId { vertex: 0, index };
         let snapshot = snapshot(dir.checkpoint, &["source", "count"], index, 2, bytes);
-        let state_bytes = snapshot.operators.iter().map(|operator| operator.bytes() as u64).sum();
-        let handle = store.write_snapshot(JOB, dir, subtask, Attempt(1), snapshot).await.unwrap();
+        let handle = write(store, dir, subtask, Attempt(1), snapshot).await;
         subtasks.push(SubtaskMetadata {
             snapshot: handle,
             committables: vec![("count".into(), vec![ByteBuf::from(b"transaction".to_vec())])],
-            bytes: state_bytes,
+            written_bytes: 5,
+            since: 0,
         });
     }
     let location = match dir.savepoint {
@@ -87,6 +121,7 @@ pub(crate) async fn prepare(store: &CheckpointStore, dir: &SnapshotDir, bytes: u
         None => String::new(),
     };
     CheckpointMetadata {
+        attempt: Attempt(1),
         version: METADATA_VERSION,
         job: JOB,
         checkpoint: dir.checkpoint,

@@ -3,9 +3,7 @@
 use crate::samples::*;
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::ids::{Attempt, JobId, SubtaskId};
-use hurtig_state::{
-    CheckpointMetadata, CheckpointStore, ErrorKind, RestorePlan, SnapshotDir, SnapshotHandle,
-};
+use hurtig_state::{CheckpointMetadata, CheckpointStore, ErrorKind, Layer, RestorePlan, SnapshotDir};
 use std::path::Path;
 use tempfile::tempdir;
 
@@ -17,8 +15,8 @@ fn open(directory: &Path) -> CheckpointStore {
 async fn check_content(location: &str, checkpoint: u64, bytes: usize) -> CheckpointMetadata {
     let (store, metadata) = CheckpointStore::load(location).await.unwrap();
     for (index, subtask) in metadata.vertices[0].subtasks.iter().enumerate() {
-        let read = store.read_snapshot(&metadata.location, &subtask.snapshot).await.unwrap();
-        assert_eq!(read, snapshot(checkpoint, &["source", "count"], index, 2, bytes));
+        let found = read(&store, &metadata, &subtask.snapshot).await.unwrap();
+        assert_eq!(found, snapshot(checkpoint, &["source", "count"], index, 2, bytes));
     }
     metadata
 }
@@ -35,7 +33,7 @@ async fn a_checkpoint_comes_back_as_it_was_taken() {
         let store = CheckpointStore::open(location).unwrap();
         let taken = take(&store, &SnapshotDir::of_checkpoint(7), bytes).await;
         assert_eq!(taken.location, format!("{}/{JOB}/chk-7", store.location()));
-        let is_inline = matches!(taken.vertices[0].subtasks[0].snapshot, SnapshotHandle::Inline(_));
+        let is_inline = matches!(taken.vertices[0].subtasks[0].snapshot.layers[..], [Layer::Inline(_)]);
         assert_eq!(is_inline, bytes == SMALL);
         assert_eq!(check_content(&taken.location, 7, bytes).await, taken);
         assert_eq!(check_content(&format!("{}/_metadata", taken.location), 7, bytes).await, taken);
@@ -74,13 +72,15 @@ async fn a_moved_checkpoint_and_a_moved_savepoint_are_read_where_they_now_lie() 
     assert_eq!(savepoint.location, savepoints.join("savepoint-01234567-4").to_str().unwrap());
 
     let moved = directory.path().join("elsewhere");
-    for (taken, id) in [(checkpoint, 3), (savepoint, 4)] {
-        std::fs::rename(&taken.location, &moved).unwrap();
-        let loaded = check_content(moved.to_str().unwrap(), id, LARGE).await;
-        assert_eq!(loaded.location, moved.to_str().unwrap());
+    let job = Path::new(&checkpoint.location).parent().unwrap();
+    // A checkpoint goes with its job's folder, a savepoint by itself.
+    for (from, to, id) in [(job, moved.join("chk-3"), 3), (Path::new(&savepoint.location), moved.clone(), 4)]
+    {
+        std::fs::rename(from, &moved).unwrap();
+        let loaded = check_content(to.to_str().unwrap(), id, LARGE).await;
+        assert_eq!(loaded.location, to.to_str().unwrap());
         // Another process may read it through a store of another location.
-        let handle = &loaded.vertices[0].subtasks[1].snapshot;
-        store.read_snapshot(&loaded.location, handle).await.unwrap();
+        read(&store, &loaded, &loaded.vertices[0].subtasks[1].snapshot).await.unwrap();
         std::fs::remove_dir_all(&moved).unwrap();
     }
 }
@@ -128,8 +128,8 @@ async fn the_list_falls_back_to_checkpoints_that_are_sound() {
     };
     cut(places[5].join("_metadata"), 100);
     cut(places[4].join("_metadata"), 0);
-    std::fs::remove_file(places[3].join("v0-s1-a1.state")).unwrap();
-    cut(places[2].join("v0-s0-a1.state"), LARGE);
+    std::fs::remove_file(places[3].join("../shared/c4-v0-s1-a1.state")).unwrap();
+    cut(places[2].join("../shared/c3-v0-s0-a1.state"), LARGE);
     // The metadata of another checkpoint.
     std::fs::copy(places[0].join("_metadata"), places[1].join("_metadata")).unwrap();
     let ids: Vec<u64> = store.list(JOB).await.unwrap().iter().map(|found| found.checkpoint).collect();
@@ -170,9 +170,10 @@ async fn what_was_never_published_goes_with_the_job() {
         let unpublished = prepare(&store, &SnapshotDir::of_checkpoint(2), LARGE).await;
         store.delete_job(JOB).await.unwrap();
         check_content(&published.location, 1, LARGE).await;
-        let base = store.directory(JOB, &SnapshotDir::of_checkpoint(2)).unwrap();
+        let location = store.directory(JOB, &SnapshotDir::of_checkpoint(2)).unwrap();
+        let unpublished = CheckpointMetadata { location, ..unpublished };
         let handle = &unpublished.vertices[0].subtasks[0].snapshot;
-        assert_eq!(store.read_snapshot(&base, handle).await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(read(&store, &unpublished, handle).await.unwrap_err().kind(), ErrorKind::NotFound);
         store.delete(&published).await.unwrap();
         store.delete_job(JOB).await.unwrap();
         store.delete_job(JOB).await.unwrap();
@@ -202,12 +203,10 @@ async fn a_late_subtask_of_a_former_attempt_writes_beside_not_over() {
     let mut paths = Vec::new();
     for attempt in [1, 2] {
         let snapshot = snapshot(1, &["x"], 0, 1, LARGE);
-        match store.write_snapshot(JOB, &dir, subtask, Attempt(attempt), snapshot).await.unwrap() {
-            SnapshotHandle::File { path, .. } => paths.push(path),
-            SnapshotHandle::Inline(_) => panic!("too large to be inline"),
-        }
+        let handle = write(&store, &dir, subtask, Attempt(attempt), snapshot).await;
+        paths.extend(handle.files().map(str::to_string));
     }
-    assert_eq!(paths, ["v2-s3-a1.state", "v2-s3-a2.state"]);
+    assert_eq!(paths, ["c1-v2-s3-a1.state", "c1-v2-s3-a2.state"]);
 }
 
 #[tokio::test]
@@ -247,14 +246,16 @@ async fn calls_can_be_made_from_tasks_that_move_between_threads() {
     let store = CheckpointStore::open("memory:send").unwrap();
     let dir = SnapshotDir::of_checkpoint(1);
     let taken = take(&store, &dir, LARGE).await;
-    let handle = &taken.vertices[0].subtasks[0].snapshot;
-    check(store.read_snapshot(&taken.location, handle)).await.unwrap();
+    let program = [vec![operator("source", 2), operator("count", 2)]];
+    check(store.read_snapshot(&taken, &taken.vertices[0].subtasks[0].snapshot, None, true)).await.unwrap();
     check(store.publish(&taken)).await.unwrap();
     check(CheckpointStore::load(&taken.location)).await.unwrap();
-    check(RestorePlan::load_operators(&taken, &store)).await.unwrap();
+    let plan = RestorePlan::new(&taken, &program, MAX_PARALLELISM, false).unwrap();
+    let heads = check(RestorePlan::heads(&taken, &store)).await.unwrap();
+    check(plan.read((&taken, &store), &heads, &program[0], 0, 2)).await.unwrap();
     check(store.list(JOB)).await.unwrap();
     check(store.delete(&taken)).await.unwrap();
     check(store.delete_job(JOB)).await.unwrap();
     let (subtask, snapshot) = (SubtaskId { vertex: 0, index: 0 }, snapshot(1, &["x"], 0, 1, LARGE));
-    check(store.write_snapshot(JOB, &dir, subtask, Attempt(1), snapshot)).await.unwrap();
+    check(write(&store, &dir, subtask, Attempt(1), snapshot)).await;
 }

@@ -14,7 +14,7 @@ pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
 pub(super) const PUBLIC: u32 = 0o644;
 pub(super) const SECRET: u32 = 0o600;
 
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::File { action: "read", path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(failed)?;

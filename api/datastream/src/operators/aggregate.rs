@@ -143,10 +143,11 @@ where
         self.keys.fill(&mut batch, &mut self.columns);
         let (out, states) = ctx.out_and_states();
         let table = states.get_mut(self.accumulators);
-        let (mut ahead, hashes) = (table.look_ahead(), &self.columns.hashes[..]);
-        let mut records = Vec::with_capacity(batch.len());
-        for (at, (record, key)) in batch.records.iter().zip(self.columns.keys.drain(..)).enumerate() {
-            let result = match table.get_mut_ahead(&mut ahead, hashes, at, &key) {
+        let hashes = &self.columns.hashes[..];
+        let mut ahead = table.look_ahead(hashes, &self.columns.keys);
+        let mut results = Vec::with_capacity(batch.len());
+        for (at, (record, key)) in batch.records.iter().zip(&self.columns.keys).enumerate() {
+            let result = match table.get_mut_ahead(&mut ahead, hashes, at, key) {
                 Some(accumulator) => {
                     self.function.add(accumulator, record);
                     self.function.result(accumulator)
@@ -159,8 +160,17 @@ where
                     result
                 }
             };
-            records.push((self.finish)(key, result));
+            results.push(result);
         }
+        // In a loop of its own, and one that the vector makes: keys that are moved one by one pass through an option, in
+        // pieces.
+        let mut records = Vec::with_capacity(batch.len());
+        let mut results = results.into_iter();
+        std::mem::take(&mut self.columns.keys).into_iter().for_each(|key| {
+            if let Some(result) = results.next() {
+                records.push((self.finish)(key, result));
+            }
+        });
         out.append(&mut Rows::new(records, batch.times));
         Ok(Progress::Done)
     }

@@ -7,6 +7,7 @@ use crate::stream::DataStream;
 use calls::{Calls, Entry};
 use hurtig_dataflow::batch::RowsIter;
 use hurtig_dataflow::operator::{Context, OpenContext, Operator, Place, Progress};
+use hurtig_dataflow::panics::catch_panic_of;
 use hurtig_dataflow::state::{Handle, ItemList, StateStore};
 use hurtig_dataflow::time::{MIN_TIMESTAMP, millis};
 use hurtig_dataflow::{BoxError, OpResult, Record, Rows, Timestamp};
@@ -140,7 +141,7 @@ where
             Report { number, finished: Arc::clone(&self.finished), place: place.clone(), sent: false };
         let future = (self.function)(record);
         (place.spawner)(Box::pin(async move {
-            let result = future.await;
+            let result = catch_panic_of(future).await;
             report.send(result);
         }));
         Ok(())
@@ -196,7 +197,7 @@ impl<U> Report<U> {
 impl<U> Drop for Report<U> {
     fn drop(&mut self) {
         if !self.sent {
-            self.send(Err("the future panicked or was dropped".into()));
+            self.send(Err("the future was dropped before its end".into()));
         }
     }
 }

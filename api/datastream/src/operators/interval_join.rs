@@ -151,7 +151,7 @@ fn arrive<T: Record, O: Record, K: Key, U: Record>(
         return;
     }
     let mut out = Collector::new(parts.out, parts.sides, None);
-    if let Some(buffer) = parts.states.get(other).get(hash, key) {
+    if let Some(buffer) = parts.states.get_mut(other).get(hash, key) {
         for (matched, others) in buffer.range(from..=to) {
             out.at(Some(time.max(*matched)));
             for other in others {

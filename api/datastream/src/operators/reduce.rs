@@ -60,7 +60,8 @@ impl<T: Record, K: Key, F: Fn(T, T) -> T + Send + Sync + 'static> Operator for R
     fn process(&mut self, mut batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<T>>) -> OpResult<Progress> {
         self.keys.fill(&mut batch, &mut self.columns);
         let table = ctx.states().get_mut(self.results);
-        let (mut ahead, hashes) = (table.look_ahead(), &self.columns.hashes[..]);
+        let hashes = &self.columns.hashes[..];
+        let mut ahead = table.look_ahead(hashes, &self.columns.keys);
         let mut keyed = self.columns.keys.drain(..).enumerate();
         let mut reduce = |record: T| {
             let Some((at, key)) = keyed.next() else { return record };

@@ -21,6 +21,9 @@ use std::sync::Arc;
 /// What a stream without event times is told where it needs them.
 pub(crate) const UNTIMED: &str = "records have no event time: give them one with a WatermarkStrategy, at the source or with assign_timestamps_and_watermarks";
 
+/// Rows that a snapshot under way writes at once before their slice is taken.
+const SETTLED_ROWS: usize = 8_192;
+
 pub(crate) struct SliceWindows<T, K, W: WindowFold<T, K>> {
     keys: Keys<T, K>,
     fold: Arc<W>,
@@ -86,13 +89,22 @@ impl<T: Record, K: Key, W: WindowFold<T, K>> SliceWindows<T, K, W> {
         None
     }
 
+    /// Has a snapshot under way write what it still needs of the slices that are about to be taken, a portion at a time.
+    /// Returns whether that is done.
+    fn is_settled(&self, window: TimeWindow, states: &mut StateStore) -> bool {
+        let table = states.get_mut(self.slices);
+        let last_use = window.start + self.aligned.slide;
+        let leaving: Vec<Timestamp> =
+            table.between(window.start + 1, window.end.min(last_use)).map(|(slice, _)| slice).collect();
+        leaving.into_iter().all(|slice| table.settle(slice, SETTLED_ROWS))
+    }
+
     /// Takes a window's results out of its slices.
     fn take_window(
         &self,
         window: TimeWindow,
         states: &mut StateStore,
     ) -> Box<dyn Iterator<Item = (K, W::Acc)> + Send> {
-        let range = states.range();
         let table = states.get_mut(self.slices);
         // Slices up to here belong to no later window.
         let last_use = window.start + self.aligned.slide;
@@ -104,7 +116,7 @@ impl<T: Record, K: Key, W: WindowFold<T, K>> SliceWindows<T, K, W> {
             match (&mut merged, taken) {
                 (None, Some(taken)) => merged = Some(taken),
                 (None, None) => {
-                    let mut base = KeyedTable::new(range);
+                    let mut base = table.apart();
                     self.merge_copies(&mut base, table.find(slice));
                     merged = Some(base);
                 }
@@ -133,7 +145,8 @@ impl<T: Record, K: Key, W: WindowFold<T, K>> SliceWindows<T, K, W> {
     }
 
     fn merge_copies(&self, merged: &mut KeyedTable<K, W::Acc>, slice: Option<&KeyedTable<K, W::Acc>>) {
-        for (key, acc) in slice.into_iter().flat_map(KeyedTable::iter) {
+        let Some(slice) = slice else { return };
+        slice.for_each(|key, acc| {
             let hash = hash_key(key);
             match merged.get_mut(hash, key) {
                 Some(into) => self.fold.merge(into, acc),
@@ -141,7 +154,7 @@ impl<T: Record, K: Key, W: WindowFold<T, K>> SliceWindows<T, K, W> {
                     merged.insert(hash, key.clone(), acc.clone());
                 }
             }
-        }
+        });
     }
 
     /// Puts out the windows whose last millisecond is not after `until`, a batch at a time.
@@ -163,6 +176,9 @@ impl<T: Record, K: Key, W: WindowFold<T, K>> SliceWindows<T, K, W> {
             }
             match self.next_window(ctx.states()) {
                 Some(window) if window.max_timestamp() <= until => {
+                    if !self.is_settled(window, ctx.states()) {
+                        return Ok(Progress::Yield);
+                    }
                     let rows = self.take_window(window, ctx.states());
                     ctx.states().get_mut(self.fired).advance(window.max_timestamp());
                     self.emitting = Some(Emitting { window, rows });
@@ -201,7 +217,7 @@ impl<T: Record, K: Key, W: WindowFold<T, K>> Operator for SliceWindows<T, K, W> 
         let mut columns = std::mem::take(&mut self.columns);
         self.keys.fill(&mut batch, &mut columns);
         let mut records = batch.records.into_iter();
-        let mut keyed = columns.keys.drain(..).zip(columns.hashes.iter().copied());
+        let mut keys = columns.keys.drain(..);
         let mut at = 0;
         while at < times.len() {
             let slice = self.slice_of(times[at]);
@@ -212,12 +228,13 @@ impl<T: Record, K: Key, W: WindowFold<T, K>> Operator for SliceWindows<T, K, W> 
             let is_in_gap = slice.start >= last + self.aligned.size;
             let is_late = !is_in_gap && last + self.aligned.size - 1 <= passed;
             // Times come first: they end the run before a record or key of the next is taken.
-            let rows = run_times.iter().zip(records.by_ref()).zip(&mut keyed);
+            let rows = run_times.iter().zip(records.by_ref());
             if is_in_gap || is_late {
                 if is_late && self.late.is_none() {
                     ctx.count_late_dropped(run as u64);
                 }
-                for ((time, record), _) in rows {
+                keys.by_ref().take(run).for_each(drop);
+                for (time, record) in rows {
                     if let (Some(late), true) = (&self.late, is_late) {
                         ctx.emit_side(late, record, Some(*time));
                     }
@@ -226,18 +243,19 @@ impl<T: Record, K: Key, W: WindowFold<T, K>> Operator for SliceWindows<T, K, W> 
             }
             let fold = &*self.fold;
             let table = ctx.states().get_mut(self.slices).namespace(slice.end);
-            let (mut ahead, hashes) = (table.look_ahead(), &columns.hashes[at - run..at]);
-            for (at, ((time, record), (key, hash))) in rows.enumerate() {
+            let hashes = &columns.hashes[at - run..at];
+            let mut ahead = table.look_ahead(hashes, &keys.as_slice()[..run]);
+            for (at, ((time, record), key)) in rows.zip(keys.by_ref()).enumerate() {
                 if let Some(acc) = table.get_mut_ahead(&mut ahead, hashes, at, &key) {
                     fold.add(acc, record, *time);
                 } else {
                     let mut acc = fold.create();
                     fold.add(&mut acc, record, *time);
-                    table.insert(hash, key, acc);
+                    table.insert(hashes[at], key, acc);
                 }
             }
         }
-        drop(keyed);
+        drop(keys);
         self.columns = columns;
         Ok(Progress::Done)
     }

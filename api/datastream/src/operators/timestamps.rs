@@ -37,6 +37,12 @@ struct Timestamps<T> {
     idle: bool,
 }
 
+impl<T: Record> Timestamps<T> {
+    fn tracker(&mut self, now: Timestamp) -> &mut WatermarkTracker<T> {
+        self.tracker.get_or_insert_with(|| self.strategy.tracker(MIN_TIMESTAMP, now))
+    }
+}
+
 impl<T: Record> Operator for Timestamps<T> {
     type In = Rows<T>;
     type Out = Rows<T>;
@@ -47,14 +53,14 @@ impl<T: Record> Operator for Timestamps<T> {
 
     fn process(&mut self, mut batch: Rows<T>, ctx: &mut Context<'_, '_, Rows<T>>) -> OpResult<Progress> {
         let now = ctx.processing_time();
-        let tracker = self.tracker.get_or_insert_with(|| self.strategy.tracker(MIN_TIMESTAMP, now));
         if self.idle {
             self.idle = false;
             ctx.emit_status(false);
         }
+        let tracker = self.tracker(now);
         tracker.on_batch(&mut batch, now);
-        ctx.out().append(&mut batch);
         let watermark = tracker.watermark();
+        ctx.out().append(&mut batch);
         if watermark > self.emitted {
             self.emitted = watermark;
             ctx.emit_watermark(watermark);
@@ -71,11 +77,16 @@ impl<T: Record> Operator for Timestamps<T> {
     }
 
     fn next_processing_time(&self, _: &StateStore) -> Option<Timestamp> {
-        self.tracker.as_ref().filter(|_| !self.idle).and_then(WatermarkTracker::idle_at)
+        match &self.tracker {
+            // At once: one that never gets a record becomes idle too.
+            None => Some(MIN_TIMESTAMP),
+            Some(tracker) => tracker.idle_at().filter(|_| !self.idle),
+        }
     }
 
     fn on_processing_time(&mut self, ctx: &mut Context<'_, '_, Rows<T>>) -> OpResult<Progress> {
-        if self.tracker.as_ref().is_some_and(|tracker| tracker.is_idle(ctx.processing_time())) {
+        let now = ctx.processing_time();
+        if self.tracker(now).is_idle(now) {
             self.idle = true;
             ctx.emit_status(true);
         }
@@ -124,6 +135,22 @@ mod tests {
         harness.push_batch(0, Rows::untimed(vec![20i64]));
         harness.end();
         assert_eq!(watermarks(harness.elements()), [4, 14, MAX_TIMESTAMP]);
+    }
+
+    #[test]
+    fn a_stream_that_has_never_had_a_record_becomes_idle_from_the_start_and_after_a_restore() {
+        let mut harness = harness();
+        for began in [0, 1_000] {
+            harness.set_processing_time(began);
+            harness.set_processing_time(began + 99);
+            assert!(harness.elements().is_empty());
+            harness.set_processing_time(began + 100);
+            let found: Vec<_> = harness.elements().iter().map(|element| format!("{element:?}")).collect();
+            assert_eq!(found, ["Idle"]);
+            harness.set_processing_time(began + 500);
+            harness.restart();
+            harness.elements();
+        }
     }
 
     #[test]

@@ -23,8 +23,8 @@ impl<T: Record> DataStream<T> {
     /// # assert!(records.is_empty());
     /// ```
     pub fn collect(&self) -> Collected<T> {
-        let collected = Collected { shared: Arc::default() };
-        self.sink_to(Collect { collected: collected.clone() }).name("Collect");
+        let collected = Collected::new();
+        self.sink_to(collected.sink()).name("Collect");
         collected
     }
 }
@@ -52,7 +52,26 @@ impl<T> Clone for Collected<T> {
     }
 }
 
+impl<T> Default for Collected<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T> Collected<T> {
+    /// No records yet.
+    pub fn new() -> Self {
+        Collected { shared: Arc::default() }
+    }
+
+    /// The sink that gathers them.
+    pub fn sink(&self) -> impl Sink<In = T> + use<T>
+    where
+        T: Record,
+    {
+        Collect { collected: self.clone() }
+    }
+
     /// Takes the records out; those of one subtask are in order.
     pub fn take(&self) -> Vec<T> {
         std::mem::take(&mut self.shared.lock().records)
@@ -171,7 +190,7 @@ mod tests {
 
     #[test]
     fn records_appear_with_their_checkpoint_and_only_once() {
-        let collected = Collected { shared: Arc::default() };
+        let collected = Collected::new();
         let mut harness = harness(&collected);
         let mut committer = CollectCommitter { collected: collected.clone() };
         harness.push([(1i64, 0), (2, 0)]);
@@ -192,7 +211,7 @@ mod tests {
 
     #[test]
     fn without_checkpoints_records_appear_at_once() {
-        let collected = Collected { shared: Arc::default() };
+        let collected = Collected::new();
         let mut harness = harness(&collected).with_place(|place| place.checkpointing = false);
         harness.push([(1i64, 0), (2, 0)]);
         assert_eq!(collected.to_vec(), [1, 2]);

@@ -7,8 +7,28 @@ use hurtig_dataflow::source::{Polled, Source, SplitEnumerator, SplitReader};
 use hurtig_dataflow::{OpResult, Record, Rows, Timestamp};
 use std::sync::Arc;
 
-/// Makes a record of each number.
-type Make<T> = Arc<dyn Fn(&mut dyn Iterator<Item = u64>, &mut Vec<T>) + Send + Sync>;
+/// Makes records of numbers.
+type Make<T> = Arc<dyn Fn(Numbers, &mut Vec<T>) -> OpResult + Send + Sync>;
+
+/// Numbers of which a batch is made: `count` of them, from `first` on, each `step` above the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// The first.
+    pub first: u64,
+    /// From one to the next.
+    pub step: u64,
+    /// How many there are.
+    pub count: usize,
+    /// Processing time at which they are asked for.
+    pub now: Timestamp,
+}
+
+impl Numbers {
+    /// All of them.
+    pub fn iter(self) -> impl Iterator<Item = u64> {
+        (0..self.count as u64).map(move |n| self.first + n * self.step)
+    }
+}
 
 /// Makes a record out of each number from 0 on. With `n` subtasks each takes every `n`-th number, so that event times
 /// made of the number stay aligned across subtasks.
@@ -36,8 +56,18 @@ impl<T: Record> GeneratorSource<T> {
     /// again.
     pub fn new(make: impl Fn(u64) -> T + Send + Sync + 'static) -> Self {
         // The loop over a batch is compiled with the function in it.
-        let make = move |numbers: &mut dyn Iterator<Item = u64>, records: &mut Vec<T>| {
-            records.extend(numbers.map(&make));
+        let make = move |numbers: Numbers, records: &mut Vec<T>| {
+            records.extend(numbers.iter().map(&make));
+            Ok(())
+        };
+        GeneratorSource { make: Arc::new(make), count: None, rate: None }
+    }
+
+    /// An endless generator whose records each stand for many numbers, such as batches of columns.
+    pub fn in_batches(make: impl Fn(Numbers) -> OpResult<T> + Send + Sync + 'static) -> Self {
+        let make = move |numbers: Numbers, records: &mut Vec<T>| {
+            records.push(make(numbers)?);
+            Ok(())
         };
         GeneratorSource { make: Arc::new(make), count: None, rate: None }
     }
@@ -132,10 +162,12 @@ impl<T: Record> SplitReader for Reader<T> {
                 Err(until) => return Ok(Polled::Until(until)),
             }
         }
-        let mut records = Vec::with_capacity(max);
-        (self.source.make)(&mut self.split.take(max, end), &mut records);
+        let (first, step) = (self.split.next, self.split.step);
+        let count = self.split.take(max, end).count();
+        let mut records = Vec::new();
+        (self.source.make)(Numbers { first, step, count, now }, &mut records)?;
         if let Some(limit) = &mut self.limit {
-            limit.made(records.len() as u64);
+            limit.made(count as u64);
         }
         Ok(Polled::Rows(Rows::untimed(records)))
     }
@@ -156,6 +188,16 @@ mod tests {
             let mut records = read_all(&GeneratorSource::new(|n| n * 2).with_count(61), parallelism);
             records.sort_unstable();
             assert_eq!(records, (0..61).map(|n| n * 2).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_record_may_stand_for_many_numbers() {
+        let source = GeneratorSource::in_batches(|numbers| Ok(numbers.iter().collect::<Vec<_>>()));
+        for parallelism in 1..4 {
+            let mut numbers = read_all(&source.clone().with_count(61), parallelism).concat();
+            numbers.sort_unstable();
+            assert_eq!(numbers, (0..61).collect::<Vec<_>>());
         }
     }
 

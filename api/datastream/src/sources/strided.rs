@@ -40,26 +40,8 @@ impl<S: Split> SplitEnumerator<S> for PerSubtask<S> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use hurtig_dataflow::ids::{Attempt, JobId};
-    use hurtig_dataflow::operator::Place;
+    pub(crate) use hurtig_dataflow::harness::place;
     use hurtig_dataflow::source::{Polled, Source, SplitReader};
-    use std::sync::Arc;
-
-    pub(crate) fn place() -> Place {
-        Place {
-            job: JobId(0),
-            job_name: "test".into(),
-            operator: "source".into(),
-            uid: "source".into(),
-            subtask: 0,
-            parallelism: 1,
-            attempt: Attempt(1),
-            checkpointing: true,
-            batch_size: 16,
-            waker: Arc::new(|| {}),
-            spawner: Arc::new(drop),
-        }
-    }
 
     /// Reads one batch of each split of `parallelism`, restarts everything from the positions, and reads to the end.
     pub(crate) fn read_all<S: Source>(source: &S, parallelism: usize) -> Vec<S::Out> {

@@ -2,7 +2,7 @@
 
 use super::open::sync_folder;
 use super::part::{Closed, Committable};
-use crate::error::{Error, failed, shown};
+use crate::error::{Error, failed, shown, told};
 use hurtig_dataflow::OpResult;
 use hurtig_dataflow::sink::Committer;
 use std::collections::BTreeSet;
@@ -21,19 +21,19 @@ impl Committer for FileCommitter {
         for committable in &committables {
             match rmp_serde::from_slice(committable)? {
                 Committable::Publish(closed) => {
-                    publish(&closed)?;
+                    publish(&closed).map_err(told)?;
                     folders.extend(closed.to.parent().map(Path::to_path_buf));
                 }
                 Committable::Delete(path) => match fs::remove_file(&path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(Error::io("delete", &path, error).into());
+                        return Err(told(Error::io("delete", &path, error)));
                     }
                     _ => {}
                 },
             }
         }
         for folder in folders {
-            sync_folder(&folder)?;
+            sync_folder(&folder).map_err(told)?;
         }
         Ok(())
     }

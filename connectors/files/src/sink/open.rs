@@ -1,7 +1,7 @@
 //! A part file being written.
 
 use super::part::Closed;
-use crate::error::{Error, failed};
+use crate::error::{Error, failed, told};
 use hurtig_formats::{EncodeFormat, Encoder};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -77,7 +77,7 @@ impl<C> OpenPart<C> {
     {
         self.encoder.encode(record, &mut self.buffer)?;
         if self.buffer.len() >= BUFFER_BYTES {
-            self.flush()?;
+            self.flush().map_err(told)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The sink as the runtime drives it: writers of several subtasks and attempts, snapshots, commits, crashes.
 
 use super::*;
+use crate::error::within;
 use crate::{Error, FileSource};
 use hurtig_dataflow::ids::{Attempt, JobId};
 use hurtig_dataflow::operator::OpenContext;
@@ -201,7 +202,7 @@ fn a_foreign_file_is_not_overwritten_and_a_lost_one_is_reported() {
     let published = folder.path().join("part-00000000-0-0.txt");
     fs::write(&published, "precious").unwrap();
     let error = commit(&sink, &snapshot).unwrap_err();
-    assert!(matches!(error.downcast_ref(), Some(Error::Occupied(_))), "{error}");
+    assert!(matches!(within(&error), Some(Error::Occupied(_))), "{error}");
     assert_eq!(fs::read_to_string(&published).unwrap(), "precious");
     // Half-way through publishing: both names are there and mean one file.
     fs::remove_file(&published).unwrap();
@@ -211,10 +212,10 @@ fn a_foreign_file_is_not_overwritten_and_a_lost_one_is_reported() {
     assert_eq!(names(folder.path()), ["part-00000000-0-0.txt"]);
     fs::write(&published, "shorter or longer").unwrap();
     let error = commit(&sink, &snapshot).unwrap_err();
-    assert!(matches!(error.downcast_ref(), Some(Error::Length { found: 17, expected: 2, .. })), "{error}");
+    assert!(matches!(within(&error), Some(Error::Length { found: 17, expected: 2, .. })), "{error}");
     fs::remove_file(&published).unwrap();
     let error = commit(&sink, &snapshot).unwrap_err();
-    assert!(matches!(error.downcast_ref(), Some(Error::Lost(_))), "{error}");
+    assert!(matches!(within(&error), Some(Error::Lost(_))), "{error}");
 }
 
 #[test]

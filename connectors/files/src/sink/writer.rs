@@ -20,7 +20,7 @@ use super::lock::FolderLock;
 use super::open::{OpenPart, sync_folder};
 use super::part::{Closed, Committable, Kept, Names, WriterState};
 use super::{BucketBy, FileSink, RollingPolicy};
-use crate::error::{Error, failed, shown};
+use crate::error::{Error, failed, shown, told};
 use hurtig_dataflow::operator::{OpenContext, Place};
 use hurtig_dataflow::sink::{SinkContext, SinkWriter};
 use hurtig_dataflow::state::{Handle, ItemList};
@@ -101,14 +101,14 @@ impl<T: Record, E: EncodeFormat<T>> Writer<T, E> {
         let part = match self.open.get_mut(bucket) {
             Some(part) => part,
             None => {
-                let (from, to) = self.next_paths(bucket)?;
-                let part = OpenPart::create(&self.format, from, to, now)?;
+                let (from, to) = self.next_paths(bucket).map_err(told)?;
+                let part = OpenPart::create(&self.format, from, to, now).map_err(told)?;
                 self.open.entry(bucket.to_string()).or_insert(part)
             }
         };
         part.write(record)?;
         if part.bytes() >= self.rolling.bytes {
-            self.close(bucket)?;
+            self.close(bucket).map_err(told)?;
         }
         Ok(())
     }
@@ -213,7 +213,7 @@ impl<T: Record, E: EncodeFormat<T>> SinkWriter<T> for Writer<T, E> {
     fn open(&mut self, ctx: &mut OpenContext<'_>) -> OpResult {
         self.state = ctx.states.union_list("files")?;
         let states = std::mem::take(&mut ctx.states.get_mut(self.state).items);
-        Ok(self.restore(&states)?)
+        self.restore(&states).map_err(told)
     }
 
     fn write(&mut self, batch: Rows<T>, ctx: &mut SinkContext<'_>) -> OpResult {
@@ -231,11 +231,11 @@ impl<T: Record, E: EncodeFormat<T>> SinkWriter<T> for Writer<T, E> {
 
     fn prepare_commit(&mut self, ctx: &mut SinkContext<'_>) -> OpResult<Vec<Vec<u8>>> {
         if self.rolling.on_checkpoint {
-            self.close_all(|_| true)?;
+            self.close_all(|_| true).map_err(told)?;
         }
         let mut kept = Vec::new();
         for (bucket, part) in &mut self.open {
-            part.sync()?;
+            part.sync().map_err(told)?;
             part.in_checkpoint = true;
             let (path, bytes) = (part.path.clone(), part.bytes());
             kept.push(Kept { path, bucket: bucket.clone(), bytes, since: part.since });
@@ -246,7 +246,7 @@ impl<T: Record, E: EncodeFormat<T>> SinkWriter<T> for Writer<T, E> {
         // With the folders in which those of buckets were made.
         let folders = paths.flat_map(|path| path.ancestors().skip(1));
         for folder in folders.filter(|folder| folder.starts_with(&self.folder)).collect::<BTreeSet<_>>() {
-            sync_folder(folder)?;
+            sync_folder(folder).map_err(told)?;
         }
         let publish = self.closed.iter().cloned().map(Committable::Publish);
         let delete = self.replaced.iter().cloned().map(Committable::Delete);
@@ -260,7 +260,7 @@ impl<T: Record, E: EncodeFormat<T>> SinkWriter<T> for Writer<T, E> {
     }
 
     fn end(&mut self, _ctx: &mut SinkContext<'_>) -> OpResult {
-        Ok(self.close_all(|_| true)?)
+        self.close_all(|_| true).map_err(told)
     }
 
     fn next_processing_time(&self) -> Option<Timestamp> {
@@ -270,7 +270,7 @@ impl<T: Record, E: EncodeFormat<T>> SinkWriter<T> for Writer<T, E> {
 
     fn on_processing_time(&mut self, ctx: &mut SinkContext<'_>) -> OpResult {
         let Some(every) = self.rolling.every.map(millis) else { return Ok(()) };
-        Ok(self.close_all(|part| part.since.saturating_add(every) <= ctx.now)?)
+        self.close_all(|part| part.since.saturating_add(every) <= ctx.now).map_err(told)
     }
 }
 

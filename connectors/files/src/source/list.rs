@@ -2,7 +2,7 @@
 
 use super::FileSplit;
 use super::input::Compression;
-use crate::error::{Error, failed, shown};
+use crate::error::{Error, failed, shown, told};
 use hurtig_dataflow::OpResult;
 use hurtig_dataflow::source::{Assignment, SplitEnumerator};
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,8 @@ pub(super) struct Enumerator {
     /// Size of splits, or nothing if the format does not allow any.
     split_bytes: Option<u64>,
     left: Left,
+    /// Bytes of the splits that are left, where none are added.
+    unread: u64,
 }
 
 /// What a checkpoint keeps.
@@ -34,11 +36,12 @@ impl Enumerator {
         split_bytes: Option<u64>,
         restored: Option<&[u8]>,
     ) -> OpResult<Self> {
-        let mut this = Enumerator { path, monitor, split_bytes, left: Left::default() };
+        let mut this = Enumerator { path, monitor, split_bytes, left: Left::default(), unread: 0 };
         match restored {
             Some(bytes) => this.left = rmp_serde::from_slice(bytes)?,
-            None => this.look()?,
+            None => this.look().map_err(told)?,
         }
+        this.unread = this.left.splits.iter().map(FileSplit::bytes).sum();
         Ok(this)
     }
 
@@ -56,10 +59,13 @@ impl Enumerator {
 impl SplitEnumerator<FileSplit> for Enumerator {
     fn next(&mut self, _subtask: usize, _parallelism: usize) -> OpResult<Assignment<FileSplit>> {
         if self.left.splits.is_empty() && self.monitor.is_some() {
-            self.look()?;
+            self.look().map_err(told)?;
         }
         Ok(match (self.left.splits.pop_front(), self.monitor) {
-            (Some(split), _) => Assignment::Splits(vec![split]),
+            (Some(split), _) => {
+                self.unread = self.unread.saturating_sub(split.bytes());
+                Assignment::Splits(vec![split])
+            }
             (None, Some(interval)) => Assignment::Later(interval),
             (None, None) => Assignment::Finished,
         })
@@ -67,6 +73,10 @@ impl SplitEnumerator<FileSplit> for Enumerator {
 
     fn snapshot(&self) -> OpResult<Vec<u8>> {
         Ok(rmp_serde::to_vec_named(&self.left)?)
+    }
+
+    fn unread(&self) -> Option<u64> {
+        self.monitor.is_none().then_some(self.unread)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::FileSplit;
 use super::input::Input;
-use crate::error::{Error, failed, shown};
+use crate::error::{Error, failed, shown, told};
 use hurtig_dataflow::error::Fatal;
 use hurtig_dataflow::source::{Polled, SplitReader};
 use hurtig_dataflow::{OpResult, Rows, Timestamp};
@@ -28,8 +28,8 @@ pub(super) struct Reader<F: DecodeFormat, P> {
 impl<F: DecodeFormat, P: OnError> Reader<F, P> {
     /// Opens a split at its position: behind the file's head, and where a record begins.
     pub(super) fn open(format: &F, mut split: FileSplit, max_record_bytes: usize) -> OpResult<Self> {
-        let open = |position| Buffered::open(&split.path, position, max_record_bytes);
-        let mut decoder = format.decoder();
+        let open = |position| Buffered::open(&split.path, position, max_record_bytes).map_err(told);
+        let mut decoder = format.decoder_of(&split.path);
         let mut head = (0, 0);
         let mut from_start = None;
         if format.has_head() || split.position == 0 {
@@ -45,7 +45,7 @@ impl<F: DecodeFormat, P: OnError> Reader<F, P> {
             _ if split.position == split.start => {
                 // The line break before a record tells that it begins here.
                 let mut buffered = open(split.start - 1)?;
-                let position = split.start - 1 + buffered.skip_line(&split.path)?;
+                let position = split.start - 1 + buffered.skip_line(&split.path).map_err(told)?;
                 if position < head.0 {
                     (split.position, split.line) = (head.0, Some(1 + head.1));
                     open(head.0)?
@@ -72,7 +72,7 @@ impl<F: DecodeFormat, P: OnError> Reader<F, P> {
             let path = &self.split.path;
             let line = match line {
                 Some(line) => line,
-                None => 1 + count_lines(path, position)?,
+                None => 1 + count_lines(path, position).map_err(told)?,
             };
             // Where lines had to be counted once they are known from now on.
             let lines_after =
@@ -109,8 +109,10 @@ impl<F: DecodeFormat, P: OnError> SplitReader for Reader<F, P> {
             self.split.position += decoded.used as u64;
             self.split.line = line.map(|line| line + decoded.lines);
             match decoded.stop {
-                Stop::Full => {}
-                Stop::NeedsMore => self.buffered.read_more(&self.split.path, self.split.position)?,
+                Stop::Full => break,
+                Stop::NeedsMore => {
+                    self.buffered.read_more(&self.split.path, self.split.position).map_err(told)?;
+                }
                 Stop::End => break,
                 Stop::Malformed(bad) => out.extend(self.bad(bad, block, position, line)?),
             }
@@ -142,7 +144,7 @@ fn read_head<D: Decoder>(decoder: &mut D, buffered: &mut Buffered, path: &Path) 
                 buffered.at += length;
                 return Ok((length as u64, lines));
             }
-            Ok(None) => buffered.read_more(path, 0)?,
+            Ok(None) => buffered.read_more(path, 0).map_err(told)?,
             Err(bad) => {
                 let text =
                     String::from_utf8_lossy(&buffered.bytes()[bad.start..bad.end]).trim_end().to_string();

@@ -1,6 +1,7 @@
 //! The source as the runtime drives it: enumerator, readers, restores in the middle.
 
 use super::*;
+use crate::error::within;
 use crate::sink::tests::place;
 use crate::{BadLine, Error, SideOutput, Skip};
 use hurtig_dataflow::source::{Assignment, Polled};
@@ -308,7 +309,7 @@ fn input_that_is_missing_or_changed_is_named_with_the_remedy() {
     reader.poll(1, 0).unwrap();
     fs::write(&path, "x").unwrap();
     let error = source.open(reader.position(), &place(0, 0, 1, 1)).err().unwrap();
-    assert!(matches!(error.downcast_ref(), Some(Error::Replaced { length: 1, position: 4, .. })), "{error}");
+    assert!(matches!(within(&error), Some(Error::Replaced { length: 1, position: 4, .. })), "{error}");
     fs::write(folder.path().join("broken.gz"), "no gzip").unwrap();
     assert!(failure(&FileSource::text(folder.path().join("broken.gz"))).contains("broken.gz"));
 }

@@ -2,8 +2,16 @@
 
 use crate::decode::{first_line, without_return};
 
-/// Finds fields; keeps those of the record found last.
-pub(super) struct Scanner {
+/// Finds the fields of CSV records; keeps those of the record found last. For decoders that know their fields' types.
+///
+/// ```
+/// use hurtig_formats::{CsvFound, CsvScanner};
+/// let (mut scanner, bytes) = (CsvScanner::new(b',', Some(b'"')), b"one,\"\",\nnext");
+/// assert!(matches!(scanner.scan(bytes, true), CsvFound::Record { end: 8, lines: 1 }));
+/// let fields: Vec<_> = (0..scanner.len()).filter_map(|at| scanner.raw(bytes, at)).collect();
+/// assert_eq!(fields, [(b"one" as &[u8], false), (b"", true), (b"", false)]);
+/// ```
+pub struct Scanner {
     delimiter: u8,
     quote: Option<u8>,
     fields: Vec<Field>,
@@ -20,30 +28,47 @@ struct Field {
 }
 
 /// What a block of bytes begins with.
-pub(super) enum Found {
-    /// A record of so many bytes and line breaks.
-    Record { end: usize, lines: u64 },
+#[derive(Debug)]
+pub enum Found {
+    /// A record.
+    Record {
+        /// Its bytes, with the line break.
+        end: usize,
+        /// Its line breaks.
+        lines: u64,
+    },
     /// A record whose end is not in the block.
     CutOff,
-    /// Something else, to be left out as far as `end`.
-    Broken { end: usize, lines: u64, column: u64, reason: &'static str },
+    /// Something else, to be left out.
+    Broken {
+        /// Bytes to be left out.
+        end: usize,
+        /// Line breaks in them.
+        lines: u64,
+        /// The field, from 1.
+        column: u64,
+        /// What is wrong.
+        reason: &'static str,
+    },
 }
 
 const NOT_CLOSED: &str = "the quote that begins the field is not closed";
 const BEHIND_QUOTE: &str = "text behind the closing quote";
 
 impl Scanner {
-    pub(super) fn new(delimiter: u8, quote: Option<u8>) -> Self {
+    /// A scanner for fields that are separated by one byte and may be put in a pair of another.
+    pub fn new(delimiter: u8, quote: Option<u8>) -> Self {
         Scanner { delimiter, quote, fields: Vec::new(), unescaped: Vec::new() }
     }
 
     /// Number of fields found.
-    pub(super) fn len(&self) -> usize {
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
         self.fields.len()
     }
 
     /// Whether the record found was a blank line.
-    pub(super) fn is_blank(&self) -> bool {
+    pub fn is_blank(&self) -> bool {
         matches!(self.fields[..], [Field { start: 0, end: 0, unescaped: false }])
     }
 
@@ -64,8 +89,19 @@ impl Scanner {
         }
     }
 
+    /// A field found in `bytes`, and whether it was in quotes.
+    #[inline]
+    pub fn raw<'a>(&'a self, bytes: &'a [u8], at: usize) -> Option<(&'a [u8], bool)> {
+        let field = self.fields.get(at)?;
+        if field.unescaped {
+            return Some((self.unescaped.get(field.start..field.end)?, true));
+        }
+        let before = field.start.checked_sub(1).and_then(|before| bytes.get(before));
+        Some((bytes.get(field.start..field.end)?, self.quote.is_some() && before == self.quote.as_ref()))
+    }
+
     /// Finds the record that `bytes` begin with.
-    pub(super) fn scan(&mut self, bytes: &[u8], last: bool) -> Found {
+    pub fn scan(&mut self, bytes: &[u8], last: bool) -> Found {
         self.fields.clear();
         self.unescaped.clear();
         // Without quotes the delimiter takes their part in the search.

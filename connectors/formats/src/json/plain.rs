@@ -1,16 +1,13 @@
 //! Reads JSON that is plain, which most is: no escapes in strings, no integers of more than 18 digits. Whatever else
 //! there is, and whatever is wrong, is left to serde_json, so that results and errors are always its own. The gain lies
-//! in finding the ends of strings: 32 bytes are looked at in one step.
+//! in finding the ends of strings, all at once, before any is read.
 
+use crate::places::{Places, Wanted};
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 use std::fmt;
-use wide::u8x32;
-
-/// Bytes looked at in one step: as many as the bits of a mask.
-const CHUNK_BYTES: usize = u32::BITS as usize;
 
 /// Deeper nesting is left to serde_json, which has a limit of its own.
 const MAX_DEPTH: u8 = 64;
@@ -30,15 +27,30 @@ const MAX_DEPTH: u8 = 64;
 ///
 /// # Errors
 /// The text is not JSON, or not of the type.
+#[inline]
 pub fn read_json<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_json::Error> {
-    plain(text).or_else(|Irregular| serde_json::from_str(text))
+    match plain(text) {
+        Ok(value) => Ok(value),
+        Err(Irregular) => irregular(text),
+    }
 }
 
-/// As [`read_json`], but leaves alone what is not plain.
+#[cold]
+#[inline(never)]
+fn irregular<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+/// As [`read_json`], but leaves alone what is not plain. Inlined with its caller, so that the value is moved once less:
+/// that costs a small one as much as a string does.
+#[inline(always)]
 pub(super) fn plain<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Irregular> {
-    let mut reader = Reader { text, at: 0, chunk: usize::MAX, mask: 0, depth: 0 };
-    let value = T::deserialize(&mut reader)?;
-    if reader.peek().is_some() { Err(Irregular) } else { Ok(value) }
+    let mut reader = Reader { text, at: 0, ends: Places::new(text), depth: 0 };
+    reader.ends.look(0);
+    match T::deserialize(&mut reader) {
+        Ok(value) if reader.peek().is_none() => Ok(value),
+        _ => Err(Irregular),
+    }
 }
 
 /// The text is wrong or not plain; which of the two is for serde_json to say.
@@ -57,20 +69,19 @@ impl de::Error for Irregular {
     }
 }
 
-/// A bit for each byte that ends plain text within a string: quote, backslash, control character.
-#[inline(always)]
-fn ends(bytes: &[u8; CHUNK_BYTES]) -> u32 {
-    let bytes = u8x32::new(*bytes);
-    let control = bytes.simd_eq(bytes.min(u8x32::splat(0x1f)));
-    (control | bytes.simd_eq(u8x32::splat(b'"')) | bytes.simd_eq(u8x32::splat(b'\\'))).to_bitmask()
+/// What ends plain text within a string: quote, backslash, control character.
+struct Ends;
+
+impl Wanted for Ends {
+    const FIRST: u8 = b'"';
+    const OTHERS: &'static [u8] = b"\\";
+    const BELOW: u8 = b' ';
 }
 
 struct Reader<'de> {
     text: &'de str,
     at: usize,
-    /// The chunk that `mask` is of.
-    chunk: usize,
-    mask: u32,
+    ends: Places<'de, Ends>,
     depth: u8,
 }
 
@@ -103,49 +114,28 @@ impl<'de> Reader<'de> {
         found
     }
 
-    #[inline]
-    fn load(&mut self, chunk: usize) -> Result<(), Irregular> {
-        let bytes = self.text.as_bytes();
-        let rest = bytes.get(chunk * CHUNK_BYTES..).ok_or(Irregular)?;
-        self.chunk = chunk;
-        self.mask = match (rest.first_chunk(), bytes.last_chunk()) {
-            (Some(whole), _) => ends(whole),
-            // The last bytes of the text, of which some belong to the chunk before. Bits past the end are set, so that
-            // no search goes on there.
-            (None, Some(last)) => {
-                ((u64::from(ends(last)) | u64::from(u32::MAX) << 32) >> (CHUNK_BYTES - rest.len())) as u32
-            }
-            (None, None) => {
-                let mut padded = [0; CHUNK_BYTES];
-                padded[..rest.len()].copy_from_slice(rest);
-                ends(&padded)
-            }
-        };
-        Ok(())
-    }
-
     /// The rest of a string whose opening quote has been taken.
-    #[inline]
+    #[inline(always)]
     fn string(&mut self) -> Result<&'de str, Irregular> {
         let start = self.at;
-        let mut chunk = start / CHUNK_BYTES;
-        let mut wanted = u32::MAX << (start % CHUNK_BYTES);
-        loop {
-            if chunk != self.chunk {
-                self.load(chunk)?;
-            }
-            let found = self.mask & wanted;
-            if found != 0 {
-                let end = chunk * CHUNK_BYTES + found.trailing_zeros() as usize;
-                if self.text.as_bytes().get(end) != Some(&b'"') {
-                    return Err(Irregular);
-                }
-                self.at = end + 1;
-                return self.text.get(start..end).ok_or(Irregular);
-            }
-            chunk += 1;
-            wanted = u32::MAX;
+        let end = self.ends.from(start).ok_or(Irregular)?;
+        if self.text.as_bytes().get(end) != Some(&b'"') {
+            return Err(Irregular);
         }
+        self.at = end + 1;
+        self.text.get(start..end).ok_or(Irregular)
+    }
+
+    /// The next name of an object together with its value, if that is a string and no white space is between them.
+    #[inline(always)]
+    fn pair(&mut self, is_first: bool) -> Option<(&'de str, &'de str)> {
+        let start = self.at + usize::from(!is_first);
+        if !is_first && self.text.as_bytes().get(self.at) != Some(&b',') {
+            return None;
+        }
+        let (name, value, end) = self.ends.pair(start)?;
+        self.at = end;
+        Some((name, value))
     }
 
     #[inline]
@@ -190,7 +180,7 @@ impl<'de> Reader<'de> {
     fn map<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Irregular> {
         self.expect(b'{')?;
         self.deeper()?;
-        let value = visitor.visit_map(Items { reader: self, is_first: true })?;
+        let value = visitor.visit_map(Items { reader: self, is_first: true, value: None })?;
         self.depth -= 1;
         self.expect(b'}')?;
         Ok(value)
@@ -199,7 +189,7 @@ impl<'de> Reader<'de> {
     fn seq<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Irregular> {
         self.expect(b'[')?;
         self.deeper()?;
-        let value = visitor.visit_seq(Items { reader: self, is_first: true })?;
+        let value = visitor.visit_seq(Items { reader: self, is_first: true, value: None })?;
         self.depth -= 1;
         self.expect(b']')?;
         Ok(value)
@@ -216,6 +206,8 @@ impl<'de> Reader<'de> {
 struct Items<'r, 'de> {
     reader: &'r mut Reader<'de>,
     is_first: bool,
+    /// The value of the name just read, if it has been read with it.
+    value: Option<&'de str>,
 }
 
 impl Items<'_, '_> {
@@ -236,6 +228,11 @@ impl<'de> MapAccess<'de> for Items<'_, 'de> {
 
     #[inline]
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Irregular> {
+        if let Some((name, value)) = self.reader.pair(self.is_first) {
+            self.is_first = false;
+            self.value = Some(value);
+            return seed.deserialize(MapKey(name)).map(Some);
+        }
         // All there is between a value and the next key where there is no white space.
         let key = if !self.is_first && self.reader.skips(*b",\"") {
             self.reader.string()?
@@ -249,6 +246,9 @@ impl<'de> MapAccess<'de> for Items<'_, 'de> {
 
     #[inline]
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Irregular> {
+        if let Some(value) = self.value.take() {
+            return seed.deserialize(Text(value));
+        }
         self.reader.expect(b':')?;
         seed.deserialize(&mut *self.reader)
     }
@@ -379,6 +379,55 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Irregular> {
         self.deserialize_any(IgnoredAny)?;
         visitor.visit_unit()
+    }
+}
+
+/// A string that is a value.
+struct Text<'de>(&'de str);
+
+impl<'de> Deserializer<'de> for Text<'de> {
+    type Error = Irregular;
+
+    #[inline(always)]
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Irregular> {
+        visitor.visit_borrowed_str(self.0)
+    }
+
+    #[inline(always)]
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Irregular> {
+        visitor.visit_unit()
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Irregular> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Irregular> {
+        // serde_json's own types are a matter between themselves and serde_json.
+        if name.starts_with("$serde_json") { Err(Irregular) } else { visitor.visit_newtype_struct(self) }
+    }
+
+    /// A variant without content.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Irregular> {
+        BorrowedStrDeserializer::new(self.0).deserialize_enum(name, variants, visitor)
+    }
+
+    serde::forward_to_deserialize_any! { char str string identifier }
+    refused! {
+        deserialize_bool() deserialize_i8() deserialize_i16() deserialize_i32() deserialize_i64() deserialize_u8()
+        deserialize_u16() deserialize_u32() deserialize_u64() deserialize_f32() deserialize_f64() deserialize_bytes()
+        deserialize_byte_buf() deserialize_unit() deserialize_seq() deserialize_map()
+        deserialize_unit_struct(&'static str) deserialize_tuple(usize)
+        deserialize_tuple_struct(&'static str, usize) deserialize_struct(&'static str, &'static [&'static str])
     }
 }
 

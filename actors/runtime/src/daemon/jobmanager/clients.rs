@@ -1,16 +1,17 @@
 //! What clients ask the JobManager.
 
 use super::State;
-use crate::node::{Peer, Reply, decode};
+use crate::node::{Peer, PeerId, Reply, decode};
+use crate::observe::JobObservation;
 use crate::protocol::{
-    Answer, CHUNK_BYTES, Changed, ClientRequest, GraphSummary, Overview, ProgramPart, TaskManagerSummary,
-    ToMaster,
+    Answer, CHUNK_BYTES, Changed, ClientRequest, GraphSummary, Observed, Overview, ProgramPart,
+    TaskManagerSummary, ToMaster,
 };
 use crate::report::JobStatus;
 use crate::resource::ResourceManagerMessage;
 use crate::status::JobState;
 use crate::tasks::{Tasks, blocking};
-use hurtig_dataflow::ids::JobId;
+use hurtig_dataflow::ids::{CheckpointId, JobId};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,9 @@ use tokio::sync::oneshot;
 
 /// The longest that a question about a job's next change is held back.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a master may take to say what it has seen.
+const OBSERVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a savepoint may take.
 const SAVEPOINT_TIMEOUT: Duration = Duration::from_secs(3_600);
@@ -29,31 +33,36 @@ impl State {
             Ok(request) => request,
             Err(error) => return from.close(&format!("its message cannot be read: {error}")),
         };
+        self.on_request(from.id(), request, reply).await;
+    }
+
+    /// A question of a client, or of this process.
+    pub(super) async fn on_request(&mut self, from: PeerId, request: ClientRequest, reply: Reply) {
         match request {
             ClientRequest::HasProgram(program) => reply.send(&self.programs.path(&program).is_some()),
             ClientRequest::BeginUpload { program, size_bytes } => {
                 let begun = blocking(|| self.programs.begin(&program, size_bytes)).map(|upload| {
                     self.last_upload += 1;
-                    self.uploads.insert((from.id(), self.last_upload), upload);
+                    self.uploads.insert((from, self.last_upload), upload);
                     self.last_upload
                 });
                 reply.send(&begun);
             }
             ClientRequest::Chunk { upload, bytes } => {
-                let written: Answer<()> = match self.uploads.get_mut(&(from.id(), upload)) {
+                let written: Answer<()> = match self.uploads.get_mut(&(from, upload)) {
                     Some(upload) => blocking(|| upload.write(&bytes)),
                     None => Err("no such upload".into()),
                 };
                 reply.send(&written);
             }
             ClientRequest::FinishUpload(upload) => {
-                let finished: Answer<()> = match self.uploads.remove(&(from.id(), upload)) {
+                let finished: Answer<()> = match self.uploads.remove(&(from, upload)) {
                     Some(upload) => blocking(|| upload.finish()),
                     None => Err("no such upload".into()),
                 };
                 reply.send(&finished);
             }
-            ClientRequest::Submit(call) => self.plan(from.id(), call, Some(reply)).await,
+            ClientRequest::Submit(call) => self.plan(from, call, Some(reply)).await,
             ClientRequest::List => {
                 let jobs: Vec<&JobStatus> = self.jobs.values().map(|job| job.status()).collect();
                 reply.send(&jobs);
@@ -63,6 +72,52 @@ impl State {
             ClientRequest::Cancel(job) => reply.send(&self.cancel(job)),
             ClientRequest::Savepoint { job, target, stop } => self.savepoint(job, target, stop, reply),
             ClientRequest::Overview => self.overview(reply),
+            ClientRequest::Observe { job, checkpoint } => self.observe(job, checkpoint, reply),
+            ClientRequest::Config => reply.send(&self.config.settings()),
+            ClientRequest::Programs => reply.send(&blocking(|| self.programs.list())),
+        }
+    }
+
+    fn observe(&self, id: JobId, checkpoint: Option<CheckpointId>, reply: Reply) {
+        let Some(job) = self.jobs.get(&id) else {
+            return reply.send(&Answer::<Observed>::Err(format!("there is no job {id}")));
+        };
+        let mut observed = Observed {
+            status: job.status().clone(),
+            graph: job.remember().graph.clone(),
+            seen: JobObservation::default(),
+            call: Some(job.remember().call.clone()),
+            placed: job.placed().clone(),
+        };
+        let (peer, kept) = (job.peer().cloned().filter(|_| !job.has_ended()), self.observation_file(id));
+        self.tasks.spawn(async move {
+            let seen = match peer {
+                Some(peer) => {
+                    let question = ToMaster::Observe { checkpoint };
+                    peer.ask::<_, JobObservation>(&question, OBSERVE_TIMEOUT).await.ok()
+                }
+                None => read_observation(kept).await,
+            };
+            observed.seen = seen.unwrap_or_default();
+            reply.send(&Answer::Ok(observed));
+        });
+    }
+
+    fn observation_file(&self, job: JobId) -> PathBuf {
+        self.job_folder(job).join("observed")
+    }
+
+    /// Keeps what was seen of a job that ends. It is for people: should it be lost, the job is not.
+    pub(super) fn keep_observation(&self, job: JobId, seen: &JobObservation) {
+        let path = self.observation_file(job);
+        let write = || -> Result<(), String> {
+            let bytes = rmp_serde::to_vec_named(seen).map_err(|error| error.to_string())?;
+            let unfinished = path.with_extension("unfinished");
+            std::fs::write(&unfinished, bytes).map_err(|error| error.to_string())?;
+            std::fs::rename(&unfinished, &path).map_err(|error| error.to_string())
+        };
+        if let Err(error) = blocking(write) {
+            tracing::warn!(%job, "what was seen of the job is not kept: {error}");
         }
     }
 
@@ -129,21 +184,38 @@ impl State {
 
     fn overview(&self, reply: Reply) {
         let (answer, rows) = oneshot::channel();
-        let names: Vec<_> = self
-            .task_managers
-            .values()
-            .map(|task_manager| (task_manager.stub.get_id(), task_manager.peer.to_string()))
+        let running = self.jobs.values().filter(|job| !job.has_ended());
+        let placed: Vec<_> = running
+            .flat_map(|job| job.placed().iter().map(|(worker, on)| (on.clone(), (job.id(), *worker))))
             .collect();
+        let summary = |task_manager: &super::TaskManager| {
+            let name = task_manager.peer.name().dns_name();
+            let workers = placed.iter().filter(|(on, _)| *on == name).map(|(_, worker)| *worker).collect();
+            let summary = TaskManagerSummary {
+                address: task_manager.peer.address().to_string(),
+                slots: 0,
+                used: 0,
+                hardware: task_manager.hardware,
+                workers,
+                name,
+            };
+            (task_manager.stub.get_id(), summary)
+        };
+        let mut known: std::collections::HashMap<_, _> = self.task_managers.values().map(summary).collect();
         let _ = self.resource_manager.cast(ResourceManagerMessage::Overview { reply: answer });
         self.tasks.spawn(async move {
             let rows = rows.await.unwrap_or_default();
-            let summary = |(id, slots, used)| {
-                let name = names.iter().find(|(named, _)| *named == id).map(|(_, name)| name.clone());
-                TaskManagerSummary { name: name.unwrap_or_default(), slots, used }
+            let row = |(id, slots, used)| {
+                known.remove(&id).map(|known| TaskManagerSummary { slots, used, ..known })
             };
-            reply.send(&Overview { task_managers: rows.into_iter().map(summary).collect() });
+            reply.send(&Overview { task_managers: rows.into_iter().filter_map(row).collect() });
         });
     }
+}
+
+async fn read_observation(path: PathBuf) -> Option<JobObservation> {
+    let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
+    rmp_serde::from_slice(&read.ok()?.ok()?).ok()
 }
 
 /// Answers with part of a program.

@@ -6,7 +6,7 @@ use crate::master::JobMasterMessage;
 use crate::node::Peer;
 use crate::process::child::{self, ChildMessage};
 use crate::protocol::{Assignment, Changed, MasterSpec, RoleSpec, ToMaster, WorkerSpec};
-use crate::report::JobStatus;
+use crate::report::{CheckpointReport, JobStatus};
 use crate::resource::SlotGrant;
 use crate::status::JobState;
 use crate::stub;
@@ -16,14 +16,12 @@ use hurtig_dataflow::error::describe;
 use hurtig_dataflow::ids::{Attempt, JobId};
 use hurtig_transport::{Authority, Identity, Name, Role, Tls, Validity};
 use ractor::{ActorId, ActorRef};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 
 /// Masters that may end one after the other before any of them has had the job run.
 const FRUITLESS_MASTERS: u32 = 3;
-
-/// Attempts that a master may make before the next one's begin.
-const ATTEMPTS_PER_MASTER: u32 = 1_000_000;
 
 /// Checkpoints that a new master is told of.
 const REMEMBERED_CHECKPOINTS: usize = 3;
@@ -47,6 +45,8 @@ pub(super) struct Job {
     requested: Option<Attempt>,
     /// Slots that were granted.
     workers: Vec<(WorkerId, usize)>,
+    /// The TaskManagers of its last workers, by name.
+    placed: BTreeMap<WorkerId, String>,
     /// Whether a worker list of a life before this JobManager is still being gathered.
     is_taken_up: bool,
     fruitless: u32,
@@ -61,6 +61,11 @@ pub(super) fn make_authority(folder: &Path, job: JobId) -> Result<(), String> {
         authority.issue(&name, Validity::days(VALIDITY_DAYS), &[])?.save(&keys)
     };
     make().map_err(|error| describe(&error))
+}
+
+/// Whether this JobManager has made a job's authority before.
+pub(super) fn has_authority(folder: &Path) -> bool {
+    folder.join("keys").exists()
 }
 
 /// What a job's n-th master is called: who is called otherwise has been replaced.
@@ -113,6 +118,7 @@ impl Job {
             stub: stub.await.map_err(|error| error.to_string())?,
             requested: None,
             workers: Vec::new(),
+            placed: BTreeMap::new(),
             is_taken_up: false,
             fruitless: 0,
         })
@@ -158,6 +164,15 @@ impl Job {
         self.peer.as_ref()
     }
 
+    pub(super) fn placed(&self) -> &BTreeMap<WorkerId, String> {
+        &self.placed
+    }
+
+    /// A worker is started on a TaskManager.
+    pub(super) fn place(&mut self, worker: WorkerId, on: String) {
+        self.placed.insert(worker, on);
+    }
+
     pub(super) fn is_master(&self, child: ActorId) -> bool {
         self.child.as_ref().is_some_and(|master| master.get_id() == child)
     }
@@ -197,7 +212,7 @@ impl Job {
             job_manager: format!("{}:{port}", self.host),
             host: self.host.clone(),
             graph: graph.clone(),
-            first_attempt: Attempt((masters - 1) * ATTEMPTS_PER_MASTER + 1),
+            number: *masters,
             completed: completed.clone(),
             started_at: status.started_at,
         };
@@ -205,12 +220,12 @@ impl Job {
     }
 
     /// What a worker on a TaskManager is started with.
-    pub(super) fn worker_assignment(&self, worker: WorkerId, on: &Peer) -> Result<Assignment, String> {
+    pub(super) fn worker_assignment(&self, worker: WorkerId, host: &str) -> Result<Assignment, String> {
         let spec = WorkerSpec {
             worker,
-            identity: self.issue(Role::Worker, &format!("worker-{worker}"))?,
+            identity: self.issue(Role::Worker, &worker.certified_as())?,
             master: self.master_address.clone().ok_or("the job's master is not there")?,
-            host: on.address().ip().to_string(),
+            host: host.to_string(),
             graph: self.remembered.graph.clone(),
         };
         let call = self.remembered.call.clone();
@@ -242,6 +257,7 @@ impl Job {
     pub(super) fn on_request(&mut self, attempt: Attempt) {
         if self.requested != Some(attempt) {
             self.on_released();
+            self.placed.clear();
             self.requested = Some(attempt);
         }
     }
@@ -267,7 +283,7 @@ impl Job {
     }
 
     /// Whether a worker that a TaskManager tells of on a new connection is one of the job's.
-    pub(super) fn knows_worker(&mut self, worker: WorkerId, slots: usize) -> bool {
+    pub(super) fn knows_worker(&mut self, worker: WorkerId, slots: usize, on: &str) -> bool {
         if self.has_ended() {
             return false;
         }
@@ -275,11 +291,14 @@ impl Job {
         if !known && self.is_taken_up {
             self.workers.push((worker, slots));
         }
+        if known || self.is_taken_up {
+            self.placed.insert(worker, on.to_string());
+        }
         known || self.is_taken_up
     }
 
     /// Takes the status that a master tells; whether it is worth writing down.
-    pub(super) fn on_status(&mut self, from: &Peer, status: JobStatus) -> bool {
+    pub(super) fn on_status(&mut self, from: &Peer, mut status: JobStatus) -> bool {
         // Of a master that was replaced, or after the end.
         if !self.is_peer(from) || self.has_ended() {
             return false;
@@ -287,15 +306,20 @@ impl Job {
         if status.state == JobState::Running {
             self.fruitless = 0;
         }
-        let last = |status: &JobStatus| status.last_checkpoint.as_ref().map(|report| report.id);
-        let completes = last(&status) != last(&self.remembered.status);
+        // A master that has begun only now knows of none.
+        let known = &self.remembered.status;
+        status.last_checkpoint = status.last_checkpoint.or_else(|| known.last_checkpoint.clone());
+        status.last_savepoint = status.last_savepoint.or_else(|| known.last_savepoint.clone());
+        let place = |report: &Option<CheckpointReport>| report.as_ref().map(|report| report.location.clone());
+        let completes = place(&status.last_checkpoint) != place(&known.last_checkpoint);
+        let saves = place(&status.last_savepoint) != place(&known.last_savepoint);
         if let Some(report) = status.last_checkpoint.as_ref().filter(|_| completes) {
             let completed = &mut self.remembered.completed;
             completed.push(report.location.clone());
             completed.drain(..completed.len().saturating_sub(REMEMBERED_CHECKPOINTS));
         }
         let before = &self.remembered.status;
-        let is_news = completes || status.state != before.state || status.attempt != before.attempt;
+        let is_news = completes || saves || status.state != before.state || status.attempt != before.attempt;
         self.set_status(status);
         is_news
     }

@@ -136,7 +136,7 @@ fn futures_that_fail_or_take_too_long_go_to_the_handler_even_while_the_operator_
 }
 
 #[test]
-#[should_panic(expected = "the future panicked or was dropped")]
+#[should_panic(expected = "the future was dropped before its end")]
 fn a_future_that_is_dropped_fails_the_attempt_if_the_handler_says_so() {
     let world = World::default();
     let mut harness = world.harness(AsyncOptions::ordered());

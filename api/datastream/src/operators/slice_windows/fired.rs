@@ -3,7 +3,7 @@
 use hurtig_dataflow::Timestamp;
 use hurtig_dataflow::error::Error;
 use hurtig_dataflow::key::KeyGroupRange;
-use hurtig_dataflow::snapshot::{GroupRows, StateKind, StateSnapshot};
+use hurtig_dataflow::snapshot::{GroupRows, RowOp, StateKind, StateSnapshot};
 use hurtig_dataflow::state::State;
 use hurtig_dataflow::time::MIN_TIMESTAMP;
 
@@ -52,7 +52,7 @@ impl State for Fired {
             if until > MIN_TIMESTAMP {
                 let bytes = rmp_serde::to_vec(&until)
                     .map_err(|source| Error::Encode { state: out.name.clone(), source: source.into() })?;
-                out.groups.push(GroupRows { group: self.range.first + index, rows: 1, bytes });
+                out.groups.push(GroupRows::new(RowOp::Put, self.range.first + index, 1, bytes));
             }
         }
         Ok(())
@@ -60,13 +60,13 @@ impl State for Fired {
 
     fn restore(&mut self, from: &StateSnapshot) -> Result<(), Error> {
         self.groups = vec![MIN_TIMESTAMP; self.range.count as usize];
-        for group in from.groups.iter().filter(|group| self.range.contains(group.group)) {
+        for group in from.groups.iter().filter(|group| self.range.contains(group.first)) {
             let until = rmp_serde::from_slice(&group.bytes).map_err(|source| Error::Decode {
                 state: from.name.clone(),
                 expected: "i64",
                 source: source.into(),
             })?;
-            self.groups[(group.group - self.range.first) as usize] = until;
+            self.groups[(group.first - self.range.first) as usize] = until;
         }
         let lowest = self.groups.iter().copied().min().unwrap_or(MIN_TIMESTAMP);
         self.advance(lowest);

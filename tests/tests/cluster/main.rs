@@ -1,10 +1,16 @@
 //! Jobs on a cluster of real processes: one JobManager and three TaskManagers with two slots each. What a job writes
 //! there is what it writes when the program is run by hand, whichever process is killed meanwhile.
 
+mod ending;
+mod isolation;
+mod memory;
+mod slots;
+
 use hurtig::JobState;
-use hurtig_tests::cluster::{Cluster, Options, SOON};
+use hurtig_tests::cluster::{Cluster, Options, SOON, free_address};
+use hurtig_tests::events::KEYS;
 use hurtig_tests::folders::{self, flights_data, published_files, sorted_lines, sorted_rows};
-use hurtig_tests::processes::{kill, running_from, until, until_equal, wait_until};
+use hurtig_tests::processes::{kill, listening, running_from, signal, until, until_equal, wait_until};
 use hurtig_tests::programs::{failure, says};
 use std::path::Path;
 use std::process::Command;
@@ -43,6 +49,11 @@ struct Counts {
 impl Counts {
     fn new(count: u64, per_second: f64) -> Self {
         Counts { folder: folder(), count, per_second }
+    }
+
+    /// A job that ends when the test has done with it and stops it.
+    fn endless() -> Self {
+        Counts::new(u64::MAX / 2, 2_000.0)
     }
 
     fn out(&self) -> std::path::PathBuf {
@@ -94,6 +105,27 @@ impl Counts {
         let unpublished = folders::unpublished_files(&self.out());
         assert!(unpublished.is_empty(), "{unpublished:?}");
     }
+
+    /// Stops a job with a savepoint, which it returns.
+    fn stop(&self, cluster: &Cluster, job: &str) -> String {
+        // A JobManager that has only just begun can ask this of the master once that is back and has told it something.
+        let told =
+            || cluster.job(job).filter(|job| job.state == JobState::Running).map(|job| job.checkpoints);
+        let before = until("the job", SOON, told);
+        wait_until("news of the job", SOON, || told().is_some_and(|checkpoints| checkpoints != before));
+        cluster.call(&["stop", job, text(&self.folder.path().join("savepoints"))])
+    }
+
+    /// Has a job that was stopped go on to an end a little further on, and looks whether all is there.
+    fn ends_whole_going_on_from(mut self, savepoint: &str, cluster: &Cluster, parallelism: usize) {
+        // Lines are `key,count`.
+        let count = |line: &String| line.split(',').next_back().and_then(|count| count.parse::<u64>().ok());
+        let furthest = sorted_lines(&self.out()).iter().filter_map(count).max().expect("counts");
+        (self.count, self.per_second) = ((furthest + 100) * KEYS, 1e9);
+        let job = self.submit(cluster, parallelism, &["--from", savepoint]);
+        cluster.wait_for(&job, JobState::Finished, SOON);
+        self.is_whole();
+    }
 }
 
 #[test]
@@ -144,7 +176,7 @@ fn examples_write_what_they_write_in_one_process() {
 #[test]
 fn a_job_survives_the_death_of_each_process() {
     let mut cluster = cluster();
-    let counts = Counts::new(40_000, 2_000.0);
+    let counts = Counts::endless();
     let job = counts.submit(&cluster, 4, &[]);
     counts.goes_on();
 
@@ -173,9 +205,70 @@ fn a_job_survives_the_death_of_each_process() {
     cluster.wait_for(&job, JobState::Running, SOON);
     counts.goes_on();
 
-    assert_eq!(cluster.job(&job).expect("the job").state, JobState::Running, "it ran for too short a time");
-    cluster.wait_for(&job, JobState::Finished, SOON);
-    counts.is_whole();
+    let savepoint = counts.stop(&cluster, &job);
+    counts.ends_whole_going_on_from(&savepoint, &cluster, 4);
+}
+
+#[test]
+fn a_standby_takes_over_when_the_job_manager_and_its_masters_die() {
+    let mut cluster = Cluster::start(HURTIG, Options { standbys: 1, ..Options::default() });
+    let counts = Counts::endless();
+    let job = counts.submit(&cluster, 4, &[]);
+    counts.goes_on();
+    let masters = cluster.masters();
+    cluster.job_manager.kill();
+    for master in &masters {
+        kill(master.id);
+    }
+    cluster.wait_for(&job, JobState::Running, SOON);
+    counts.goes_on();
+
+    // The first one stands by now, and takes over in its turn from one that is asked to end.
+    cluster.job_manager.start();
+    assert!(cluster.standbys[0].terminate().success());
+    cluster.wait_for(&job, JobState::Running, SOON);
+    counts.goes_on();
+    let savepoint = counts.stop(&cluster, &job);
+    counts.ends_whole_going_on_from(&savepoint, &cluster, 4);
+    until_equal("masters left", SOON, 0, || cluster.masters().len());
+}
+
+#[test]
+fn a_job_manager_that_was_followed_while_it_slept_does_no_harm() {
+    let mut cluster = Cluster::start(HURTIG, Options { standbys: 1, ..Options::default() });
+    let counts = Counts::endless();
+    let job = counts.submit(&cluster, 4, &[]);
+    counts.goes_on();
+
+    // Its master knows nothing of it: it goes on until it finds that another one has the job.
+    let master = cluster.masters().first().cloned().expect("a master");
+    cluster.job_manager.kill();
+    let followed = || cluster.masters().iter().any(|other| other.id != master.id);
+    wait_until("another master", SOON, followed);
+    until_equal("the end of the former master", SOON, false, || cluster.masters().contains(&master));
+    counts.goes_on();
+
+    // All of a machine sleeps, and wakes when its job is elsewhere.
+    cluster.job_manager.start();
+    let (sleeper, masters) = (cluster.standbys[0].id(), cluster.masters());
+    cluster.standbys[0].pause();
+    for master in &masters {
+        signal(master.id, "STOP");
+    }
+    wait_until("another master", SOON, || cluster.masters().len() > masters.len());
+    cluster.wait_for(&job, JobState::Running, SOON);
+    counts.goes_on();
+    for master in &masters {
+        signal(master.id, "CONT");
+    }
+    cluster.standbys[0].resume();
+    until_equal("the end of the master that slept", SOON, 1, || cluster.masters().len());
+    counts.goes_on();
+
+    assert_eq!(cluster.standbys[0].id(), sleeper, "it goes on");
+    until_equal("addresses of the one that stands by", SOON, Vec::new(), || listening(sleeper));
+    let savepoint = counts.stop(&cluster, &job);
+    counts.ends_whole_going_on_from(&savepoint, &cluster, 4);
 }
 
 #[test]
@@ -209,28 +302,31 @@ fn a_program_that_builds_no_job_is_refused_with_a_reason() {
         &["--", "changing"],
         &["another job graph", "process-", "nothing but the program's arguments"],
     );
+    for role in ["master", "worker"] {
+        refused(
+            PROGRAM,
+            &["--", "disloyal", role],
+            &["another job graph", "operators events, numbers", "operators events, other-numbers"],
+        );
+    }
     until_equal("processes of programs", SOON, 0, || running_from(cluster.folder()).len());
 }
 
 #[test]
 fn a_job_stops_with_a_savepoint_and_goes_on_from_it_at_another_parallelism() {
     let cluster = cluster();
-    let counts = Counts::new(12_000, 3_000.0);
+    let counts = Counts::endless();
     let job = counts.submit(&cluster, 2, &[]);
     counts.goes_on();
     let target = counts.folder.path().join("savepoints");
     let first = cluster.call(&["savepoint", &job[..8], text(&target)]);
     counts.goes_on();
-    let savepoint = cluster.call(&["stop", &job, text(&target)]);
+    let savepoint = counts.stop(&cluster, &job);
     assert_ne!(first, savepoint);
     let stopped = cluster.job(&job).expect("the job");
     assert_eq!(stopped.state, JobState::Finished);
     says(&cluster.call(&["info", &job]), &["finished", "graph", "(2 subtasks)"]);
-    let rows = sorted_lines(&counts.out()).len() as u64;
-    assert!(rows < counts.count, "it was stopped too late");
-    let second = counts.submit(&cluster, 4, &["--from", &savepoint]);
-    cluster.wait_for(&second, JobState::Finished, SOON);
-    counts.is_whole();
+    counts.ends_whole_going_on_from(&savepoint, &cluster, 4);
 }
 
 #[test]
@@ -298,18 +394,18 @@ fn a_killed_task_manager_leaves_no_worker_behind() {
     until_equal("workers left", Duration::from_secs(10), 0, || cluster.workers(1).len());
 }
 
+/// The command for a cluster of its own, in a folder and at an address.
+fn local(folder: &TempDir, address: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(HURTIG);
+    command.args(args).env("HURTIG_CLUSTER_DIR", folder.path()).env("HURTIG_CLUSTER_JOBMANAGER", address);
+    command
+}
+
 #[test]
 fn a_local_cluster_is_one_command() {
     let folder = folder();
-    let address = hurtig_tests::cluster::free_address().to_string();
-    let hurtig = |args: &[&str]| {
-        let mut command = Command::new(HURTIG);
-        command
-            .args(args)
-            .env("HURTIG_CLUSTER_DIR", folder.path())
-            .env("HURTIG_CLUSTER_JOBMANAGER", &address);
-        command
-    };
+    let address = free_address().to_string();
+    let hurtig = |args: &[&str]| local(&folder, &address, args);
     let mut cluster = hurtig(&["cluster", "--taskmanagers", "2", "--slots", "1"]).spawn().expect("a cluster");
     wait_until("the cluster", SOON, || {
         hurtig(&["list"]).output().is_ok_and(|output| output.status.success())

@@ -1,0 +1,10 @@
+//! Metrics: one list of all there are ([`names`]), what they are taken from ([`sight`]), and how they are recorded.
+//!
+//! Subtasks count for themselves and report some times a second ([`observe`](crate::observe)); nothing is recorded per
+//! record or batch. Whoever exports metrics has the last reports [recorded](record) when it is asked, through the
+//! `metrics` facade, into any of its recorders.
+
+pub mod names;
+pub mod record;
+pub mod registry;
+pub mod sight;

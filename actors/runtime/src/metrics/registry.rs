@@ -1,0 +1,211 @@
+//! A recorder that keeps the last value of each metric, and writes them as text.
+
+use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Upper bounds of the buckets of histograms.
+const BOUNDS: [f64; 14] =
+    [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1_000.0, 10_000.0];
+
+#[derive(Clone)]
+enum Value {
+    Counter(Arc<AtomicU64>),
+    Gauge(Arc<AtomicU64>),
+    Histogram(Arc<Buckets>),
+}
+
+#[derive(Default)]
+struct Buckets(Mutex<Counts>);
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    below: [u64; BOUNDS.len()],
+    count: u64,
+    sum: f64,
+}
+
+impl HistogramFn for Buckets {
+    fn record(&self, value: f64) {
+        let mut counts = self.0.lock();
+        for (count, bound) in counts.below.iter_mut().zip(BOUNDS) {
+            *count += u64::from(value <= bound);
+        }
+        counts.count += 1;
+        counts.sum += value;
+    }
+}
+
+/// Names and values of labels.
+type Labels = Vec<(String, String)>;
+
+/// One value, to be sent to another system.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// The metric's name.
+    pub name: String,
+    /// Its labels.
+    pub labels: Vec<(String, String)>,
+    /// Its value.
+    pub value: f64,
+    /// Whether it is a counter.
+    pub is_counter: bool,
+}
+
+/// The last values of all metrics, by name.
+#[derive(Default)]
+pub struct Registry {
+    values: Mutex<BTreeMap<String, BTreeMap<Labels, Value>>>,
+    meanings: Mutex<BTreeMap<String, String>>,
+}
+
+impl Registry {
+    fn value(&self, key: &Key, make: impl FnOnce() -> Value) -> Value {
+        let labels: Vec<_> =
+            key.labels().map(|label| (label.key().to_string(), label.value().to_string())).collect();
+        let mut values = self.values.lock();
+        values.entry(key.name().to_string()).or_default().entry(labels).or_insert_with(make).clone()
+    }
+
+    fn describe(&self, name: KeyName, meaning: SharedString) {
+        self.meanings.lock().entry(name.as_str().to_string()).or_insert_with(|| meaning.into_owned());
+    }
+
+    /// All values of counters and gauges.
+    pub fn readings(&self) -> Vec<Reading> {
+        let mut readings = Vec::new();
+        for (name, values) in &*self.values.lock() {
+            for (labels, value) in values {
+                let (value, is_counter) = match value {
+                    Value::Counter(value) => (value.load(Relaxed) as f64, true),
+                    Value::Gauge(value) => (f64::from_bits(value.load(Relaxed)), false),
+                    Value::Histogram(_) => continue,
+                };
+                readings.push(Reading { name: name.clone(), labels: labels.clone(), value, is_counter });
+            }
+        }
+        readings
+    }
+
+    /// All values, as text that Prometheus reads.
+    pub fn prometheus(&self) -> String {
+        let mut text = String::new();
+        let meanings = self.meanings.lock();
+        for (name, values) in &*self.values.lock() {
+            let name = clean(name);
+            let kind = match values.values().next() {
+                Some(Value::Counter(_)) => "counter",
+                Some(Value::Gauge(_)) => "gauge",
+                Some(Value::Histogram(_)) => "histogram",
+                None => continue,
+            };
+            if let Some(meaning) = meanings.get(&name) {
+                let _ = writeln!(text, "# HELP {name} {}", meaning.replace('\\', "\\\\").replace('\n', " "));
+            }
+            let _ = writeln!(text, "# TYPE {name} {kind}");
+            for (labels, value) in values {
+                match value {
+                    Value::Counter(value) => line(&mut text, &name, labels, None, value.load(Relaxed) as f64),
+                    Value::Gauge(value) => {
+                        line(&mut text, &name, labels, None, f64::from_bits(value.load(Relaxed)));
+                    }
+                    Value::Histogram(buckets) => {
+                        let counts = *buckets.0.lock();
+                        let bucket = format!("{name}_bucket");
+                        for (bound, count) in BOUNDS.iter().zip(counts.below) {
+                            line(&mut text, &bucket, labels, Some(&bound.to_string()), count as f64);
+                        }
+                        line(&mut text, &bucket, labels, Some("+Inf"), counts.count as f64);
+                        line(&mut text, &format!("{name}_sum"), labels, None, counts.sum);
+                        line(&mut text, &format!("{name}_count"), labels, None, counts.count as f64);
+                    }
+                }
+            }
+        }
+        text
+    }
+}
+
+/// A name in which only what Prometheus allows is left.
+fn clean(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | ':') { c } else { '_' }).collect()
+}
+
+fn line(text: &mut String, name: &str, labels: &[(String, String)], bound: Option<&str>, value: f64) {
+    text.push_str(name);
+    let bound = bound.map(|bound| ("le".to_string(), bound.to_string()));
+    for (at, (key, value)) in labels.iter().chain(&bound).enumerate() {
+        text.push(if at == 0 { '{' } else { ',' });
+        let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let _ = write!(text, "{}=\"{value}\"", clean(key));
+    }
+    if bound.is_some() || !labels.is_empty() {
+        text.push('}');
+    }
+    let _ = writeln!(text, " {value}");
+}
+
+impl Recorder for Registry {
+    fn describe_counter(&self, name: KeyName, _: Option<Unit>, meaning: SharedString) {
+        self.describe(name, meaning);
+    }
+
+    fn describe_gauge(&self, name: KeyName, _: Option<Unit>, meaning: SharedString) {
+        self.describe(name, meaning);
+    }
+
+    fn describe_histogram(&self, name: KeyName, _: Option<Unit>, meaning: SharedString) {
+        self.describe(name, meaning);
+    }
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        match self.value(key, || Value::Counter(Arc::default())) {
+            Value::Counter(value) => Counter::from_arc(value),
+            Value::Gauge(_) | Value::Histogram(_) => Counter::noop(),
+        }
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        match self.value(key, || Value::Gauge(Arc::default())) {
+            Value::Gauge(value) => Gauge::from_arc(value),
+            Value::Counter(_) | Value::Histogram(_) => Gauge::noop(),
+        }
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        match self.value(key, || Value::Histogram(Arc::default())) {
+            Value::Histogram(value) => Histogram::from_arc(value),
+            Value::Counter(_) | Value::Gauge(_) => Histogram::noop(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_through_the_facade_is_written_as_prometheus_reads_it() {
+        let registry = Registry::default();
+        metrics::with_local_recorder(&registry, || {
+            metrics::describe_counter!("tea.cups", "Cups of tea.");
+            metrics::counter!("tea.cups", "kind" => "green \"leaf\"").increment(3);
+            metrics::gauge!("pot_degrees").set(81.5);
+            metrics::histogram!("steep").record(0.7);
+        });
+        let text = registry.prometheus();
+        let expected =
+            ["tea_cups{kind=\"green \\\"leaf\\\"\"} 3", "# TYPE pot_degrees gauge", "pot_degrees 81.5"];
+        for line in expected.into_iter().chain([
+            "steep_bucket{le=\"1\"} 1",
+            "steep_bucket{le=\"0.5\"} 0",
+            "steep_sum 0.7",
+        ]) {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+        assert_eq!(registry.readings().len(), 2);
+    }
+}

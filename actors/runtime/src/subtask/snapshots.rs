@@ -1,0 +1,261 @@
+//! A subtask's snapshots: begun at a barrier, drained in slices between batches, written by a task of its own.
+
+use super::{Running, SubtaskMessage, snapshot_dir};
+use crate::clock::Clock;
+use crate::master::{JobMasterMessage, SubtaskEvent};
+use hurtig_dataflow::Timestamp;
+use hurtig_dataflow::chain::{Chunk, OperatorError};
+use hurtig_dataflow::element::{Barrier, Element};
+use hurtig_dataflow::error::describe;
+use hurtig_dataflow::ids::CheckpointId;
+use hurtig_dataflow::snapshot::{OperatorSnapshot, SubtaskSnapshot};
+use hurtig_dataflow::source::AnyAssignment;
+use hurtig_dataflow::state::{Budget, Extent};
+use hurtig_state::{Error, Layer, Lineage, SnapshotHandle, SnapshotWriter, SubtaskMetadata};
+use std::collections::VecDeque;
+use tokio::sync::mpsc;
+
+/// Slices that wait to be written at most; the subtask drains no more meanwhile.
+const MOST_WAITING: usize = 32;
+
+/// While there is other work, one part in so many of the time goes to draining.
+const SHARE: u64 = 9;
+
+/// What a slice counts for at least, so that a clock that stands still does not keep a snapshot from getting done.
+const LEAST_WORK_NS: u64 = 10_000;
+
+/// A slice between two batches: rows and bytes.
+const SLICE: (usize, usize) = (256, 64 << 10);
+
+/// A slice while there is nothing else to do, or while that waits for the snapshot.
+const LARGE_SLICE: (usize, usize) = (4_096, 1 << 20);
+
+/// How long to wait, in milliseconds, when the writer is behind.
+const WRITER_BEHIND_MS: i64 = 2;
+
+/// From the enumerator and the coordinator: what keeps its order.
+pub(super) enum FromMaster {
+    Assigned(AnyAssignment),
+    Trigger(Barrier),
+}
+
+/// What a subtask knows of its snapshots.
+pub(super) struct Snapshots {
+    pub(super) lineage: Lineage,
+    /// What has to wait for the snapshot under way, and what came behind it.
+    pub(super) waiting: VecDeque<FromMaster>,
+    /// The same of an input.
+    pub(super) held: Option<(usize, Barrier)>,
+    /// What the snapshot under way holds, and when its barrier came.
+    announced: (Extent, u64),
+    writing: Option<Writing>,
+    /// Checkpoints that have failed, and whose barrier may still come.
+    aborted: Vec<CheckpointId>,
+    /// When time was last looked at, and the time that draining may take.
+    pub(super) worked_until: u64,
+    credit_ns: u64,
+}
+
+/// A snapshot that is handed to its writer.
+struct Writing {
+    checkpoint: CheckpointId,
+    /// `None` says that nothing follows. A channel that ends without it is that of a snapshot given up.
+    to: mpsc::Sender<Option<Vec<Chunk>>>,
+}
+
+impl Snapshots {
+    pub(super) fn new(index: usize, base: Option<(CheckpointId, SnapshotHandle)>) -> Self {
+        Snapshots {
+            lineage: Lineage::new(index, base),
+            waiting: VecDeque::new(),
+            held: None,
+            announced: (Extent::Base, 0),
+            writing: None,
+            aborted: Vec::new(),
+            worked_until: 0,
+            credit_ns: 0,
+        }
+    }
+
+    /// Adds to the time that draining may take what the work since the last look has earned it.
+    fn earn(&mut self, clock: &Clock) {
+        let now = clock.nanos();
+        self.credit_ns += (now - self.worked_until).max(LEAST_WORK_NS) / (SHARE - 1);
+        self.worked_until = now;
+    }
+
+    fn spend(&mut self, clock: &Clock) {
+        let now = clock.nanos();
+        self.credit_ns = self.credit_ns.saturating_sub((now - self.worked_until).max(LEAST_WORK_NS / SHARE));
+        self.worked_until = now;
+    }
+}
+
+impl Running {
+    /// Decides what the snapshot of a barrier that is about to enter the chain holds.
+    pub(super) fn announce(&mut self, barrier: &Barrier) -> Extent {
+        let extent = match barrier.savepoint.is_some() || !self.settings.checkpointing {
+            true => Extent::Base,
+            false => self.snapshots.lineage.extent(),
+        };
+        self.snapshots.announced = (extent, self.clock.nanos());
+        self.chain.announce(barrier.checkpoint, extent);
+        extent
+    }
+
+    /// Begins to write the snapshots whose barrier has passed the chain.
+    pub(super) fn take_snapshots(&mut self) {
+        while let Some((barrier, operators)) = self.chain.take_snapshot() {
+            self.last_barrier = barrier.checkpoint;
+            self.report.alignment_ms = self.inputs.alignment_ms;
+            self.begin_snapshot(barrier, operators);
+        }
+    }
+
+    /// Begins to write a snapshot, given without what is still to be drained, beside the subtask.
+    pub(super) fn begin_snapshot(&mut self, barrier: Barrier, mut operators: Vec<OperatorSnapshot>) {
+        let checkpoint = barrier.checkpoint;
+        for operator in &mut operators {
+            let committables = std::mem::take(&mut operator.committables);
+            if !committables.is_empty() {
+                self.prepared.push((checkpoint, (operator.uid.clone(), committables)));
+            }
+        }
+        let is_aborted = self.snapshots.aborted.contains(&checkpoint);
+        self.snapshots.aborted.retain(|aborted| *aborted > checkpoint);
+        if is_aborted {
+            self.chain.abandon_snapshot();
+            return;
+        }
+        let committables = self.prepared.iter().map(|(_, committables)| committables.clone()).collect();
+        let (extent, since_ns) = self.snapshots.announced;
+        let (mut snapshot, since) = (self.snapshots.lineage.below(extent), self.snapshots.lineage.since());
+        let (store, master, myself) = (self.store.clone(), self.master.clone(), self.myself.clone());
+        let (job, id, attempt) = (self.job, self.id, self.attempt);
+        let alignment_ms = self.report.alignment_ms;
+        let synchronous_us = (self.clock.nanos() - since_ns) / 1_000;
+        let (to, from) = mpsc::channel(MOST_WAITING);
+        self.snapshots.writing = Some(Writing { checkpoint, to });
+        self.tasks.spawn(async move {
+            let head = SubtaskSnapshot { checkpoint, operators };
+            let written = match store.writer(job, &snapshot_dir(&barrier), id, attempt, head) {
+                Ok(writer) => write(writer, from).await,
+                Err(error) => Err(error),
+            };
+            let event = match written {
+                Ok(Some(layer)) => {
+                    let written_bytes = layer.stored_bytes();
+                    snapshot.layers.push(layer);
+                    if barrier.savepoint.is_none() {
+                        // Before the master can know of it.
+                        let _ =
+                            myself.cast(SubtaskMessage::Stored { checkpoint, snapshot: snapshot.clone() });
+                    }
+                    let metadata = SubtaskMetadata { snapshot, committables, written_bytes, since };
+                    SubtaskEvent::Acknowledged { checkpoint, metadata, alignment_ms, synchronous_us }
+                }
+                Ok(None) => return,
+                Err(error) => SubtaskEvent::Declined { checkpoint, reason: describe(&error) },
+            };
+            let _ = master.cast(JobMasterMessage::Subtask { attempt, id, event });
+        });
+    }
+
+    /// A checkpoint has failed: its snapshot is of no use.
+    pub(super) fn abort_snapshot(&mut self, checkpoint: CheckpointId) {
+        if self.snapshots.writing.as_ref().is_some_and(|writing| writing.checkpoint == checkpoint) {
+            self.chain.abandon_snapshot();
+            self.snapshots.writing = None;
+        } else if checkpoint > self.last_barrier {
+            self.snapshots.aborted.push(checkpoint);
+        }
+    }
+
+    /// Hands the next slice to the writer. Returns whether there was room for it.
+    fn drain(&mut self, (rows, bytes): (usize, usize)) -> Result<bool, OperatorError> {
+        let Some(to) = self.snapshots.writing.as_ref().map(|writing| writing.to.clone()) else {
+            return Ok(true);
+        };
+        // One place for the slice, one for the word that it was the last.
+        let room = match to.try_reserve_many(2) {
+            Ok(room) => room,
+            Err(mpsc::error::TrySendError::Full(())) => return Ok(false),
+            Err(mpsc::error::TrySendError::Closed(())) => {
+                // The writer has failed, and said so to the master.
+                self.chain.abandon_snapshot();
+                self.snapshots.writing = None;
+                return Ok(true);
+            }
+        };
+        let mut chunks = Vec::new();
+        let began = self.clock.nanos();
+        let is_done = self.chain.drain(&mut Budget::new(rows, bytes), &mut chunks)?;
+        let slice_us = (self.clock.nanos() - began) / 1_000;
+        self.report.slowest_slice_us = self.report.slowest_slice_us.max(slice_us);
+        let mut room = room.into_iter();
+        if let (false, Some(place)) = (chunks.is_empty(), room.next()) {
+            place.send(Some(chunks));
+        }
+        if let (true, Some(place)) = (is_done, room.next()) {
+            place.send(None);
+        }
+        drop(room);
+        if is_done {
+            self.snapshots.writing = None;
+        }
+        Ok(true)
+    }
+
+    /// Drains between two batches, for as long as the work before has earned.
+    pub(super) fn drain_at_work(&mut self) -> Result<(), OperatorError> {
+        if self.snapshots.writing.is_none() {
+            return Ok(());
+        }
+        self.snapshots.earn(&self.clock);
+        while self.snapshots.writing.is_some() && self.snapshots.credit_ns > 0 {
+            let has_room = self.drain(SLICE)?;
+            self.snapshots.spend(&self.clock);
+            if !has_room {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drains while there is nothing else to do. Returns when to go on, if at all.
+    pub(super) fn drain_at_rest(&mut self, now: Timestamp) -> Result<Option<Timestamp>, OperatorError> {
+        if self.snapshots.writing.is_none() {
+            return Ok(None);
+        }
+        let has_room = self.drain(LARGE_SLICE)?;
+        self.snapshots.credit_ns = 0;
+        let goes_on = self.snapshots.writing.is_some() || !self.snapshots.waiting.is_empty();
+        let goes_on = goes_on || self.snapshots.held.is_some();
+        Ok(goes_on.then_some(if has_room { now } else { now + WRITER_BEHIND_MS }))
+    }
+
+    /// Whether the inputs have to wait because the next barrier has come while the snapshot of the last is under way.
+    pub(super) fn is_held_back(&mut self) -> Result<bool, OperatorError> {
+        if self.chain.is_snapshotting() {
+            return Ok(self.snapshots.held.is_some() || !self.snapshots.waiting.is_empty());
+        }
+        if let Some((port, barrier)) = self.snapshots.held.take() {
+            self.announce(&barrier);
+            self.chain.push(port, Element::Barrier(barrier));
+        }
+        Ok(false)
+    }
+}
+
+/// Writes what comes. `None` if the snapshot was given up.
+async fn write(
+    mut writer: SnapshotWriter,
+    mut from: mpsc::Receiver<Option<Vec<Chunk>>>,
+) -> Result<Option<Layer>, Error> {
+    while let Some(slice) = from.recv().await {
+        let Some(chunks) = slice else { return writer.finish().await.map(Some) };
+        writer.add(chunks).await?;
+    }
+    writer.abort().await;
+    Ok(None)
+}

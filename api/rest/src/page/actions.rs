@@ -1,0 +1,45 @@
+//! What the buttons of a job's page do. Each leads back to the page, which shows what comes of it.
+
+use super::PageError;
+use crate::app::{App, Shared};
+use crate::handlers::checkpoints::request_savepoint;
+use axum::extract::{Form, Path};
+use axum::response::Redirect;
+use serde::Deserialize;
+
+/// Where a savepoint goes.
+#[derive(Deserialize)]
+pub struct Target {
+    #[serde(default)]
+    target: String,
+}
+
+fn back(job: &str) -> Redirect {
+    Redirect::to(&format!("/web/jobs/{job}"))
+}
+
+/// POST `/web/jobs/:job/cancel`.
+pub async fn cancel(app: Shared, Path(job): Path<String>) -> Result<Redirect, PageError> {
+    app.client.cancel(App::job_id(&job)?).await?;
+    Ok(back(&job))
+}
+
+/// POST `/web/jobs/:job/savepoint`.
+pub async fn savepoint(
+    app: Shared,
+    Path(job): Path<String>,
+    Form(target): Form<Target>,
+) -> Result<Redirect, PageError> {
+    request_savepoint(&app, App::job_id(&job)?, Some(target.target.trim().into()), false, None);
+    Ok(back(&job))
+}
+
+/// POST `/web/jobs/:job/stop`.
+pub async fn stop(
+    app: Shared,
+    Path(job): Path<String>,
+    Form(target): Form<Target>,
+) -> Result<Redirect, PageError> {
+    request_savepoint(&app, App::job_id(&job)?, Some(target.target.trim().into()), true, None);
+    Ok(back(&job))
+}

@@ -1,0 +1,61 @@
+//! Which slots jobs get, and by which address their workers are reached.
+
+use super::*;
+
+fn placed_with(defines: &[&str], parallelism: usize) -> Vec<usize> {
+    let mut options = Options::default();
+    options.defines.extend(defines.iter().map(ToString::to_string));
+    let cluster = Cluster::start(HURTIG, options);
+    // All have registered.
+    let first = Counts::new(1_200, 1e6);
+    let job = first.submit(&cluster, 6, &[]);
+    cluster.wait_for(&job, JobState::Finished, SOON);
+    until_equal("workers left", SOON, 0, || cluster.all_workers().len());
+    let counts = Counts::endless();
+    counts.submit(&cluster, parallelism, &[]);
+    counts.goes_on();
+    let mut workers: Vec<usize> = (0..3).map(|number| cluster.workers(number).len()).collect();
+    workers.sort_unstable();
+    workers
+}
+
+#[test]
+fn slots_are_packed_on_few_task_managers() {
+    assert_eq!(placed_with(&[], 2), [0, 0, 1]);
+}
+
+#[test]
+fn slots_are_spread_over_all_task_managers_if_that_is_wanted() {
+    assert_eq!(placed_with(&["cluster.slot-placement=spread"], 3), [1, 1, 1]);
+}
+
+#[test]
+fn slot_sharing_groups_need_slots_of_their_own() {
+    let mut options = Options { task_managers: 2, slots: 3, ..Options::default() };
+    options.defines.push("cluster.slot-timeout=2s".into());
+    let cluster = Cluster::start(HURTIG, options);
+    let out = folder();
+    let run = |parallelism: &str| {
+        let mut command = cluster.command(&["run", "-q", PROGRAM, parallelism, "--", "groups"]);
+        command.args([text(out.path()), "1200", "1e6"]);
+        command
+    };
+    says(&failure(1, &mut run("-p4")), &["needs 8 slots", "6 are registered"]);
+    let output = run("-p3").output().expect("the command starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(sorted_lines(out.path()).len(), 1_200);
+}
+
+#[test]
+fn workers_are_reached_by_the_host_that_their_task_manager_is_configured_with() {
+    let mut options = Options::default();
+    options.defines.push("cluster.host=127.0.0.2".into());
+    let cluster = Cluster::start(HURTIG, options);
+    let counts = Counts::endless();
+    counts.submit(&cluster, 6, &[]);
+    counts.goes_on();
+    for worker in cluster.all_workers() {
+        let addresses = listening(worker.id);
+        assert!(addresses.iter().any(|address| address.ip().to_string() == "127.0.0.2"), "{addresses:?}");
+    }
+}
