@@ -1,6 +1,8 @@
 //! Verbs that speak with a cluster: `run`, `list`, `info`, `cancel`, `stop`, `savepoint`.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Seek;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -50,6 +52,26 @@ pub(crate) struct StopArgs {
     savepoint_dir: Option<Option<String>>,
 }
 
+/// Another parallelism for a job of the cluster
+#[derive(Debug, clap::Args)]
+pub(crate) struct RescaleArgs {
+    /// The job's id, or the beginning of it
+    job: String,
+    /// Subtasks of each vertex for which the program says nothing else
+    #[arg(short, long, value_name = "N", required_unless_present = "vertices")]
+    parallelism: Option<usize>,
+    /// Subtasks of the vertex that the operator with this uid is part of; may be repeated
+    #[arg(long = "vertex", value_name = "UID=N", value_parser = vertex)]
+    vertices: Vec<(String, usize)>,
+    #[command(flatten)]
+    common: Common,
+}
+
+fn vertex(text: &str) -> Result<(String, usize), String> {
+    let parts = text.rsplit_once('=').and_then(|(uid, count)| Some((uid.to_string(), count.parse().ok()?)));
+    parts.ok_or_else(|| "write it as UID=N, such as 'counts=4'; `hurtig info JOB` shows the uids".into())
+}
+
 /// The jobs of the cluster
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListArgs {
@@ -92,8 +114,11 @@ pub(crate) fn submit(
     quiet: bool,
 ) -> anyhow::Result<ExitCode> {
     let config = Config::builder().process().build()?;
-    let content = std::fs::read(program).with_context(|| format!("{} cannot be read", program.display()))?;
-    let hash = ProgramHash::of(&content).to_string();
+    let unread = || format!("{} cannot be read", program.display());
+    let mut content = File::open(program).with_context(unread)?;
+    let hash = ProgramHash::of_file(&mut content).with_context(unread)?.to_string();
+    let size = content.stream_position().with_context(unread)?;
+    content.rewind().with_context(unread)?;
     let args = args
         .into_iter()
         .map(|arg| arg.into_string().map_err(|arg| anyhow::anyhow!("argument {arg:?} is not UTF-8")))
@@ -105,14 +130,14 @@ pub(crate) fn submit(
         args,
         defines: defines(&config),
         folder: std::env::current_dir().context("no working folder")?,
+        rescaled: None,
     };
     with_client(&config, async |client| {
-        let size = content.len() as u64;
         let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(size) };
         if let Ok(style) = ProgressStyle::with_template("uploading [{bar:30}] {bytes} of {total_bytes}") {
             bar.set_style(style.progress_chars("=> "));
         }
-        client.upload(&hash, size, content.as_slice(), |sent| bar.set_position(sent)).await?;
+        client.upload(&hash, size, content, |sent| bar.set_position(sent)).await?;
         bar.finish_and_clear();
         let Submitted { job, graph } = client.submit(call).await?;
         if !quiet {
@@ -162,7 +187,7 @@ async fn follow(client: &ClusterClient, job: JobId, quiet: bool) -> anyhow::Resu
     }
 }
 
-/// The job graph as text: a line for each vertex with those it reads from.
+/// The job graph as text: a line for each vertex with those it reads from, and the uids of its operators below.
 fn graph_text(graph: &GraphSummary) -> String {
     let mut text = String::new();
     for (number, vertex) in graph.vertices.iter().enumerate() {
@@ -176,7 +201,7 @@ fn graph_text(graph: &GraphSummary) -> String {
         if !from.is_empty() {
             text.push_str(&format!(" from {}", from.join(", ")));
         }
-        text.push('\n');
+        text.push_str(&format!("\n       uids {}\n", vertex.operators.join(", ")));
     }
     text
 }
@@ -269,6 +294,25 @@ pub(crate) fn savepoint(args: &SavepointArgs, stop: bool) -> anyhow::Result<Exit
             client.follow(status.id, |_| ()).await?;
         }
         println!("{location}");
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+pub(crate) fn rescale(args: RescaleArgs) -> anyhow::Result<ExitCode> {
+    let config = args.common.config()?;
+    with_client(&config, async |client| {
+        let (status, _) = client.info(&args.job).await?;
+        let Submitted { job, graph } =
+            client.rescale(status.id, args.parallelism, args.vertices.clone()).await?;
+        eprint!("{}", graph_text(&graph));
+        let again = client.follow_until(job, |_| (), |status| status.state == JobState::Running).await?;
+        match again.state {
+            JobState::Failed => {
+                let reason = again.failure.unwrap_or_else(|| "for no known reason".into());
+                anyhow::bail!("job '{}' failed: {reason}", again.name)
+            }
+            state => println!("{state}"),
+        }
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -15,6 +15,7 @@ mod run;
 mod shared;
 mod sql;
 mod standby;
+mod state;
 mod table;
 
 use std::ffi::OsString;
@@ -53,6 +54,10 @@ enum Verb {
     Stop(jobs::StopArgs),
     /// Take a savepoint of a job, which goes on
     Savepoint(jobs::SavepointArgs),
+    /// Give a job of the cluster another parallelism; it goes on from a checkpoint taken for that
+    Rescale(jobs::RescaleArgs),
+    #[command(subcommand)]
+    State(state::Verb),
     Sql(sql::Args),
     Cluster(cluster::Args),
     #[command(name = "jobmanager")]
@@ -92,6 +97,8 @@ pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Cancel(args) => jobs::cancel(&args),
         Verb::Stop(args) => jobs::stop(args),
         Verb::Savepoint(args) => jobs::savepoint(&args, false),
+        Verb::Rescale(args) => jobs::rescale(args),
+        Verb::State(verb) => state::run(verb),
         Verb::Sql(args) => sql::run(args),
         Verb::Cluster(args) => cluster::run(args),
         Verb::JobManager(args) => daemons::job_manager(args),

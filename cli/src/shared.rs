@@ -181,6 +181,7 @@ mod tests {
             args: vec!["--".into()],
             defines: Vec::new(),
             folder: "/".into(),
+            rescaled: None,
         };
         let graph = GraphSummary {
             name: "counts".into(),

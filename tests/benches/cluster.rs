@@ -82,7 +82,7 @@ fn start(task_managers: usize, slots: usize) -> anyhow::Result<Started> {
     let program = std::env::current_exe()?;
     let command = folder.path().join(COMMAND);
     symlink(&program, &command)?;
-    let options = Options { task_managers, slots, standbys: 0, defines: Vec::new(), through: None };
+    let options = Options { task_managers, slots, defines: Vec::new(), ..Options::default() };
     let cluster = Cluster::start(command.to_str().context("a path that is UTF-8")?, options);
     Ok(Started { folder, program, cluster })
 }

@@ -35,14 +35,26 @@ pub struct Options {
     pub defines: Vec<String>,
     /// Where TaskManagers find the JobManager, if something lies between.
     pub through: Option<SocketAddr>,
+    /// The addresses of the JobManagers' machine and of each TaskManager's, if they are not all the same.
+    pub hosts: Vec<Ipv4Addr>,
+}
+
+impl Options {
+    /// Processes that are silent for a second are taken for dead.
+    pub fn impatient() -> Self {
+        let mut options = Options::default();
+        options.defines.extend(["heartbeat.interval=200ms", "heartbeat.timeout=1s"].map(String::from));
+        options
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        // A test that wants the page says where.
+        // Who is silent for long because the machine is busy is not to be taken for dead; a test that wants the page says
+        // where.
         let defines =
-            ["heartbeat.interval=200ms", "heartbeat.timeout=1s", "rest.port=0"].map(String::from).to_vec();
-        Options { task_managers: 3, slots: 2, standbys: 0, defines, through: None }
+            ["heartbeat.interval=500ms", "heartbeat.timeout=5s", "rest.port=0"].map(String::from).to_vec();
+        Options { task_managers: 3, slots: 2, standbys: 0, defines, through: None, hosts: Vec::new() }
     }
 }
 
@@ -213,9 +225,16 @@ impl Cluster {
         let slots = self.options.slots.to_string();
         let through = self.options.through.map(|through| through.to_string());
         let at = through.as_ref().unwrap_or(&self.job_managers);
-        let mut daemon = self.daemon("taskmanager", &name, at, &["--slots", &slots]);
+        let host = self.host(self.task_managers.len() + 1);
+        let more: Vec<&str> = ["--slots", &slots].into_iter().chain(host.as_deref()).collect();
+        let mut daemon = self.daemon("taskmanager", &name, at, &more);
         daemon.start();
         self.task_managers.push(daemon);
+    }
+
+    /// What a daemon on a machine is told of the machine's address.
+    fn host(&self, number: usize) -> Option<String> {
+        self.options.hosts.get(number).map(|host| format!("-Dcluster.host={host}"))
     }
 
     /// Where the certificates of a name lie.
@@ -240,7 +259,8 @@ impl Cluster {
             format!("--listen={address}"),
         ];
         let several = if self.options.standbys > 0 { &defines[..] } else { &[] };
-        let more: Vec<&str> = several.iter().map(String::as_str).collect();
+        let more: Vec<String> = several.iter().cloned().chain(self.host(0)).collect();
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
         self.daemon(JOB_MANAGER, name, &self.job_managers, &more)
     }
 

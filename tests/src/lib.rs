@@ -6,6 +6,7 @@ pub mod faults;
 pub mod folders;
 pub mod http;
 pub mod jobs;
+pub mod network;
 pub mod processes;
 pub mod programs;
 pub mod proxy;

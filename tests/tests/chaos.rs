@@ -8,11 +8,14 @@
 #![allow(clippy::disallowed_methods, reason = "chaos happens in real time, by a seed that is printed")]
 
 use hurtig::JobState;
-use hurtig_tests::cluster::{Cluster, Options, SOON, free_address};
+use hurtig_tests::cluster::{Cluster, Daemon, Options, SOON};
 use hurtig_tests::faults::Seed;
 use hurtig_tests::folders::{self, published_files, sorted_lines, unpublished_files};
+use hurtig_tests::network::{add_address, connections, is_own, remove_address, reset};
 use hurtig_tests::processes::{Process, kill, signal, until, wait_until};
 use hurtig_tests::proxy::Proxy;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
@@ -23,6 +26,14 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_program");
 
 const EVENTS_PER_SECOND: u64 = 2_000;
 const TASK_MANAGERS: u64 = 3;
+
+/// The machine of the JobManagers and masters, and that of each TaskManager and its workers.
+const HOSTS: [Ipv4Addr; 1 + TASK_MANAGERS as usize] = [
+    Ipv4Addr::new(10, 9, 0, 1),
+    Ipv4Addr::new(10, 9, 0, 2),
+    Ipv4Addr::new(10, 9, 0, 3),
+    Ipv4Addr::new(10, 9, 0, 4),
+];
 
 fn number_of(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|text| text.parse().ok())
@@ -49,15 +60,20 @@ enum Fault {
     PauseMaster(Duration),
     PauseTaskManager(usize, Duration),
     PauseJobManager(Duration),
-    CutNetwork,
-    HoldNetwork(Duration),
-    DelayNetwork(Duration),
+    /// All connections of TaskManagers to the JobManager are closed, held or slow, where a proxy lies between.
+    Cut,
+    Hold(Duration),
+    Delay(Duration),
+    /// A machine cannot be reached.
+    CutMachine(usize, Duration),
+    /// Some connections break, between any processes.
+    Reset(u64),
 }
 
 impl Fault {
     fn random(seed: &mut Seed) -> Self {
         let task_manager = seed.below(TASK_MANAGERS) as usize;
-        match seed.below(13) {
+        match seed.below(17) {
             0 | 1 => Fault::KillWorker,
             2 => Fault::KillMaster,
             3 | 4 => Fault::KillTaskManager(task_manager, within(seed, 1_000)),
@@ -66,9 +82,11 @@ impl Fault {
             7 => Fault::PauseMaster(within(seed, 4_000)),
             8 => Fault::PauseTaskManager(task_manager, within(seed, 4_000)),
             9 => Fault::PauseJobManager(within(seed, 4_000)),
-            10 => Fault::CutNetwork,
-            11 => Fault::HoldNetwork(within(seed, 3_000)),
-            _ => Fault::DelayNetwork(within(seed, 200)),
+            10 => Fault::Cut,
+            11 => Fault::Hold(within(seed, 3_000)),
+            12 => Fault::Delay(within(seed, 200)),
+            13 | 14 => Fault::CutMachine(seed.below(HOSTS.len() as u64) as usize, within(seed, 3_000)),
+            _ => Fault::Reset(1 + seed.below(4)),
         }
     }
 }
@@ -76,7 +94,8 @@ impl Fault {
 /// The run of one schedule.
 struct Chaos {
     cluster: Cluster,
-    proxy: Proxy,
+    /// Between TaskManagers and the JobManager, where there is only one.
+    proxy: Option<Proxy>,
     seed: Seed,
     job: String,
     out: PathBuf,
@@ -115,6 +134,17 @@ impl Chaos {
             }
             arrived()
         });
+    }
+
+    /// One of the JobManagers: that which leads, or one that stands by.
+    fn job_manager(&mut self) -> &mut Daemon {
+        let cluster = &mut self.cluster;
+        let number = self.seed.below(1 + cluster.standbys.len() as u64) as usize;
+        std::iter::once(&mut cluster.job_manager).chain(&mut cluster.standbys).nth(number).expect("below")
+    }
+
+    fn through(&self, what: impl Fn(&Proxy)) {
+        self.proxy.iter().for_each(what);
     }
 
     /// Output after the death of a process that the attempt cannot go on without.
@@ -159,9 +189,14 @@ impl Chaos {
                 return works.then_some("TaskManager");
             }
             Fault::KillJobManager(pause) => {
-                self.cluster.job_manager.kill();
+                let (killed, published) = (Instant::now(), self.published());
+                let victim = self.job_manager();
+                victim.kill();
                 sleep(pause);
-                self.cluster.job_manager.start();
+                victim.start();
+                // A job goes on without.
+                self.wait_for_output("output", || self.published() > published);
+                self.recoveries.push(("JobManager", killed.elapsed()));
             }
             Fault::PauseWorker(duration) => {
                 let worker = pick(&mut self.seed, self.cluster.all_workers());
@@ -174,14 +209,30 @@ impl Chaos {
             Fault::PauseTaskManager(number, duration) => {
                 self.pause(Some(self.cluster.task_managers[number].id()), duration);
             }
-            Fault::PauseJobManager(duration) => self.pause(Some(self.cluster.job_manager.id()), duration),
-            Fault::CutNetwork => self.proxy.cut(),
-            Fault::HoldNetwork(duration) => {
-                self.proxy.hold();
-                sleep(duration);
-                self.proxy.pass(Duration::ZERO);
+            Fault::PauseJobManager(duration) => {
+                let paused = self.job_manager().id();
+                self.pause(Some(paused), duration);
             }
-            Fault::DelayNetwork(delay) => self.proxy.pass(delay),
+            Fault::Cut => self.through(Proxy::cut),
+            Fault::Hold(duration) => self.through(|proxy| {
+                proxy.hold();
+                sleep(duration);
+                proxy.pass(Duration::ZERO);
+            }),
+            Fault::Delay(delay) => self.through(|proxy| proxy.pass(delay)),
+            Fault::CutMachine(number, duration) => {
+                remove_address(HOSTS[number]);
+                sleep(duration);
+                add_address(HOSTS[number]);
+            }
+            Fault::Reset(count) => {
+                for _ in 0..count {
+                    let mut open = connections();
+                    if !open.is_empty() {
+                        reset(open.swap_remove(self.seed.below(open.len() as u64) as usize));
+                    }
+                }
+            }
         }
         None
     }
@@ -225,6 +276,9 @@ fn write_quietly(out: &Path, count: u64) {
 
 #[test]
 fn whatever_dies_every_result_is_written_once() {
+    if !is_own("whatever_dies_every_result_is_written_once") {
+        return;
+    }
     let seconds = number_of("HURTIG_TEST_CHAOS_SECONDS").unwrap_or(120);
     let number = number_of("HURTIG_TEST_SEED").unwrap_or_else(|| rand::random::<u32>().into());
     println!("seed {number}, {seconds} s: HURTIG_TEST_SEED={number} HURTIG_TEST_CHAOS_SECONDS={seconds}");
@@ -233,16 +287,20 @@ fn whatever_dies_every_result_is_written_once() {
     let count = seconds * EVENTS_PER_SECOND;
     write_quietly(&quiet, count);
 
-    let address = free_address();
-    let proxy = Proxy::start(address, false);
-    let options = Options { through: Some(proxy.address()), ..Options::default() };
+    HOSTS.into_iter().for_each(add_address);
+    let address = SocketAddr::from((HOSTS[0], 7_000));
+    // Another JobManager stands by, or a proxy lies before the only one.
+    let standbys = number as usize % 2;
+    let proxy = (standbys == 0).then(|| Proxy::start(address, false));
+    let through = proxy.as_ref().map(Proxy::address);
+    let options = Options { through, standbys, hosts: HOSTS.to_vec(), ..Options::impatient() };
     assert_eq!(options.task_managers as u64, TASK_MANAGERS);
     let cluster = Cluster::start_at(HURTIG, address, options);
     let checkpoints = format!("--checkpoint-dir={}", folder.path().join("checkpoints").display());
     let flags = ["-p4", "--checkpoint-interval=200ms", &checkpoints]
         .into_iter()
-        .chain(["-Dheartbeat.interval=200ms", "-Dheartbeat.timeout=1s", "-Drestart.strategy=fixed-delay"])
-        .chain(["-Drestart.fixed-delay.attempts=1000000", "-Drestart.fixed-delay.delay=10ms"]);
+        .chain(["-Drestart.strategy=fixed-delay", "-Drestart.fixed-delay.attempts=1000000"])
+        .chain(["-Drestart.fixed-delay.delay=10ms"]);
     let (count, rate) = (count.to_string(), EVENTS_PER_SECOND.to_string());
     let own = ["--", "events", out.to_str().expect("UTF-8"), &count, &rate];
     let job = cluster.submit(PROGRAM, &flags.chain(own).collect::<Vec<_>>());
@@ -254,7 +312,7 @@ fn whatever_dies_every_result_is_written_once() {
         chaos.step();
     }
     println!("{:8.3} s calm", chaos.at());
-    chaos.proxy.pass(Duration::ZERO);
+    chaos.through(|proxy| proxy.pass(Duration::ZERO));
     let ended = until("the job's end", Duration::from_secs(seconds) + SOON, || {
         chaos.cluster.job(&chaos.job).filter(|job| job.state.is_terminal())
     });
@@ -267,21 +325,19 @@ fn whatever_dies_every_result_is_written_once() {
     wait_until("the end of the job's processes", SOON, || {
         chaos.cluster.masters().is_empty() && chaos.cluster.all_workers().is_empty()
     });
-    report(&mut chaos.recoveries);
+    report(&chaos.recoveries);
 }
 
-fn report(recoveries: &mut [(&'static str, Duration)]) {
-    recoveries.sort_by_key(|(_, duration)| *duration);
-    for wanted in ["worker", "TaskManager", "master", ""] {
-        let of = |(what, _): &&(&str, Duration)| wanted.is_empty() || *what == wanted;
-        let some: Vec<Duration> = recoveries.iter().filter(of).map(|(_, duration)| *duration).collect();
-        if let Some(longest) = some.last() {
-            let name = if wanted.is_empty() { "any process" } else { wanted };
-            println!(
-                "from the death of {name} to output: p50 {:?}, max {longest:?} of {}",
-                some[some.len() / 2],
-                some.len()
-            );
-        }
+fn report(recoveries: &[(&'static str, Duration)]) {
+    assert!(!recoveries.is_empty(), "nothing was killed");
+    let mut by_process: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
+    for (what, duration) in recoveries {
+        by_process.entry(what).or_default().push(*duration);
+        by_process.entry("any process").or_default().push(*duration);
+    }
+    for (what, mut times) in by_process {
+        times.sort();
+        let (p50, count) = (times[times.len() / 2], times.len());
+        println!("from the death of {what} to output: p50 {p50:?}, max {:?} of {count}", times[count - 1]);
     }
 }

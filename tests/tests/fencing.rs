@@ -93,7 +93,8 @@ fn graph(out: &std::path::Path) -> Arc<JobGraph> {
         .uid("numbers")
         .sink_to(FileSink::csv(out))
         .uid("files");
-    let defaults = GraphDefaults { parallelism: 1, max_parallelism: None, chaining: true };
+    let defaults =
+        GraphDefaults { parallelism: 1, max_parallelism: None, chaining: true, of_uids: BTreeMap::new() };
     Arc::new(env.graph().job_graph("fenced", &defaults).expect("a graph"))
 }
 

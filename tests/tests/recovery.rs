@@ -460,3 +460,24 @@ fn at_least_once_loses_nothing() {
     }
     assert!(restarted > 0);
 }
+
+#[test]
+fn metrics_tell_what_a_job_has_done() {
+    let env = Environment::new();
+    let sums = sums(&events(&env, "events", EVENTS, EVENTS_PER_SECOND)).collect();
+    let faults = Arc::new(Crashes { seed: 3, attempts: 2, within: EVENTS });
+    let (status, metrics) = jobs::run(async {
+        let job = jobs::start(&env, &jobs::config(2, INTERVAL), Some(faults)).await.expect("the job starts");
+        let client = job.client.clone();
+        let status = job.finish().await.expect("the job finishes");
+        (status, client.metrics())
+    });
+    assert_eq!(sums.take().len() as u64, EVENTS);
+    assert_eq!(metrics.job["numRestarts"], f64::from(status.restarts));
+    assert_eq!(metrics.job["numberOfCompletedCheckpoints"], status.checkpoints_completed as f64);
+    assert_eq!(metrics.subtasks.keys().collect::<Vec<_>>(), status.subtasks.keys().collect::<Vec<_>>());
+    for (id, values) in &metrics.subtasks {
+        assert_eq!(values["numRecordsIn"], status.subtasks[id].records_in() as f64, "{id:?}");
+        assert!(values["accumulateBusyTimeMs"] > 0.0, "{id:?}");
+    }
+}

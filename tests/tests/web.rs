@@ -74,6 +74,24 @@ fn a_job_is_uploaded_run_watched_stopped_and_run_on_over_rest() {
         managers.as_array().into_iter().flatten().filter_map(|row| row["assignedTasks"].as_u64()).sum();
     assert_eq!(tasks, 4, "{managers}");
 
+    // Another parallelism of one vertex, then of all by the page's form.
+    let requirements = get(page, &at("/resource-requirements"));
+    let counts = running["vertices"][1]["id"].as_str().expect("an id");
+    assert_eq!(requirements[counts]["parallelism"], json!({ "lowerBound": 2, "upperBound": 2 }));
+    let wanted = json!({ counts: { "parallelism": { "lowerBound": 1, "upperBound": 3 } } });
+    let answer = send(page, "PUT", &at("/resource-requirements"), &wanted);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    wait(page, &at(""), |job| job["status-counts"]["RUNNING"] == 5);
+    let wanted = json!({ counts: { "parallelism": { "lowerBound": 1, "upperBound": 500 } } });
+    let refused = send(page, "PUT", &at("/resource-requirements"), &wanted);
+    assert!(refused.status == 409 && refused.body.contains("maximum parallelism 128"), "{}", refused.body);
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let answer = request(page, "POST", &format!("/web/jobs/{job}/rescale"), &form, b"parallelism=1");
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    wait(page, &at(""), |job| job["status-counts"]["RUNNING"] == 4);
+    let shown = || request(page, "GET", &format!("/web/jobs/{job}"), &[], &[]).body;
+    until("the outcome on the page", SOON, || shown().contains("Rescaled to parallelism 1").then_some(()));
+
     // A savepoint while it goes on, then one to stop with.
     for (route, body) in [
         ("/savepoints", json!({ "target-directory": savepoints })),

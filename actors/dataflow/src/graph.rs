@@ -98,6 +98,8 @@ pub struct GraphDefaults {
     pub max_parallelism: Option<u32>,
     /// Whether operators are fused at all.
     pub chaining: bool,
+    /// Subtasks of operations by their uid, whatever the program says.
+    pub of_uids: BTreeMap<String, usize>,
 }
 
 /// One operator of a vertex.
@@ -212,11 +214,13 @@ impl StreamGraph {
             return Err(Error::Graph("the program defines no operation: add a source".into()));
         }
         let uids = self.uids()?;
+        let of_uids = &defaults.of_uids;
         let parallelism: Vec<usize> = self
             .nodes
             .iter()
-            .map(|node| {
-                let wanted = node.parallelism.unwrap_or(defaults.parallelism);
+            .zip(&uids)
+            .map(|(node, uid)| {
+                let wanted = of_uids.get(uid).copied().or(node.parallelism).unwrap_or(defaults.parallelism);
                 node.max_subtasks.map_or(wanted, |most| wanted.min(most))
             })
             .collect();

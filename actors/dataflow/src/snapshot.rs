@@ -31,6 +31,18 @@ pub enum RowOp {
     Put,
 }
 
+/// What a row of a table is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RowLayout {
+    /// A key and its value; a row that is deleted is its key, one that is dropped stands for all.
+    #[default]
+    Table,
+    /// A window or time, a key and its value; a row that is deleted is the first two, one that is dropped the first.
+    Namespaced,
+    /// A time and a key; a row that is deleted is both, one that is dropped the first.
+    Timers,
+}
+
 /// Stands for a key group where rows are of a state that has none: broadcast state.
 pub const UNKEYED: u16 = u16::MAX;
 
@@ -72,6 +84,9 @@ pub struct StateSnapshot {
     pub name: String,
     /// How it is handed out again.
     pub kind: StateKind,
+    /// What its rows are made of, for those who do not know its type.
+    #[serde(default)]
+    pub layout: RowLayout,
     /// Whether it holds all of the state. A later snapshot takes its place; one that does not is added to it.
     pub is_whole: bool,
     /// Keyed and broadcast state: rows per key group.
@@ -83,13 +98,15 @@ pub struct StateSnapshot {
 impl StateSnapshot {
     /// An empty snapshot.
     pub fn new(name: &str, kind: StateKind) -> Self {
-        StateSnapshot { name: name.to_string(), kind, is_whole: true, groups: Vec::new(), items: Vec::new() }
+        let (layout, groups, items) = (RowLayout::default(), Vec::new(), Vec::new());
+        StateSnapshot { name: name.to_string(), kind, layout, is_whole: true, groups, items }
     }
 
     /// Adds what a later snapshot of the same state holds.
     pub fn add(&mut self, mut later: StateSnapshot) {
         // A snapshot is written while the state changes, so its rows are in no order.
         later.groups.sort_by_key(|rows| rows.op);
+        self.layout = later.layout;
         if later.is_whole {
             *self = later;
         } else {

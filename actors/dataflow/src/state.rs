@@ -14,6 +14,7 @@ mod changes;
 mod codec;
 mod cold;
 mod handles;
+mod inspect;
 mod list;
 mod namespaces;
 mod panes;
@@ -31,6 +32,7 @@ pub use cold::{ColdCursor, ColdRow, ColdStore, ColdTable, Spill, SpillCounts, St
 pub use handles::{
     AggregatingState, KeyScope, ListState, MapState, ReducingState, Scope, StateTtl, TtlUpdate, ValueState,
 };
+pub use inspect::{StoredRow, stored_rows};
 pub use list::ItemList;
 pub use namespaces::NamespacedTable;
 pub use table::{KeyedTable, LookAhead};
@@ -39,7 +41,7 @@ pub use timers::Timers;
 use crate::error::Error;
 use crate::ids::CheckpointId;
 use crate::key::KeyGroupRange;
-use crate::snapshot::{GroupRows, StateKind, StateSnapshot};
+use crate::snapshot::{GroupRows, RowLayout, StateKind, StateSnapshot};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
@@ -57,6 +59,11 @@ impl<V: Send + Serialize + DeserializeOwned + 'static> StateValue for V {}
 pub trait State: Any + Send {
     /// How it is handed out on a restore.
     fn kind(&self) -> StateKind;
+
+    /// What its rows are made of.
+    fn layout(&self) -> RowLayout {
+        RowLayout::Table
+    }
 
     /// Adds what a snapshot holds to the state.
     ///
@@ -326,6 +333,7 @@ impl StateStore {
         let is_noted = self.since.is_some();
         let heads = self.states.iter_mut().map(|(name, state)| {
             let mut head = StateSnapshot::new(name, state.kind());
+            head.layout = state.layout();
             match state.incremental() {
                 Some(state) => {
                     if !is_noted {

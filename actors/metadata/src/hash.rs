@@ -25,6 +25,16 @@ impl ProgramHash {
     pub fn of(bytes: &[u8]) -> Self {
         ProgramHash(Sha256::digest(bytes).into())
     }
+
+    /// The hash of all that a file holds from where it is read on.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn of_file(file: &mut std::fs::File) -> std::io::Result<Self> {
+        let mut hasher = Sha256::new();
+        std::io::copy(file, &mut hasher)?;
+        Ok(ProgramHash(hasher.finalize().into()))
+    }
 }
 
 impl fmt::Display for ProgramHash {

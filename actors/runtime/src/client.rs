@@ -1,10 +1,16 @@
 //! A handle on a job: what it does, and what may be asked of it. Calls are messages to the job's master.
 
+use crate::clock::Clock;
 use crate::master::JobMasterMessage;
+use crate::metrics::names::{JOB, TASK};
+use crate::metrics::sight::{JobSight, TaskSight};
+use crate::observe::Observer;
+use crate::protocol::{GraphSummary, Observed};
 use crate::report::JobStatus;
 use crate::status::JobState;
-use hurtig_dataflow::ids::JobId;
+use hurtig_dataflow::ids::{JobId, SubtaskId};
 use ractor::ActorRef;
+use std::collections::BTreeMap;
 use thiserror::Error as ThisError;
 use tokio::sync::{oneshot, watch};
 
@@ -31,18 +37,29 @@ pub enum JobError {
     Gone,
 }
 
+/// Values of metrics by their names, which `hurtig::metrics::names` explains.
+pub type MetricValues = BTreeMap<&'static str, f64>;
+
+/// The metrics of a job at a moment.
+#[derive(Clone, Debug, Default)]
+pub struct JobMetrics {
+    /// Of the job as a whole.
+    pub job: MetricValues,
+    /// Of each subtask of the last attempt.
+    pub subtasks: BTreeMap<SubtaskId, MetricValues>,
+}
+
 /// A handle on a job. Cheap to clone; dropping it does not end the job.
 #[derive(Clone)]
 pub struct JobClient {
-    master: ActorRef<JobMasterMessage>,
-    status: watch::Receiver<JobStatus>,
+    pub(crate) master: ActorRef<JobMasterMessage>,
+    pub(crate) status: watch::Receiver<JobStatus>,
+    pub(crate) graph: GraphSummary,
+    pub(crate) observer: Observer,
+    pub(crate) clock: Clock,
 }
 
 impl JobClient {
-    pub(crate) fn new(master: ActorRef<JobMasterMessage>, status: watch::Receiver<JobStatus>) -> Self {
-        JobClient { master, status }
-    }
-
     /// The job.
     pub fn id(&self) -> JobId {
         self.status.borrow().id
@@ -56,6 +73,20 @@ impl JobClient {
     /// Follows the job's status: the receiver is notified of every change.
     pub fn subscribe(&self) -> watch::Receiver<JobStatus> {
         self.status.clone()
+    }
+
+    /// The metrics of the job and of its subtasks, as they are now.
+    pub fn metrics(&self) -> JobMetrics {
+        let now = self.clock.now();
+        let (seen, placed) = (self.observer.observation(None), BTreeMap::new());
+        let job = Observed { status: self.status(), graph: self.graph.clone(), seen, call: None, placed };
+        let subtasks = job.seen.subtasks.iter().map(|(id, seen)| {
+            let sight = TaskSight { seen, rates: seen.rates, now };
+            (*id, TASK.iter().map(|metric| (metric.name, (metric.of)(&sight))).collect())
+        });
+        let subtasks = subtasks.collect();
+        let sight = JobSight { job: &job, now };
+        JobMetrics { job: JOB.iter().map(|metric| (metric.name, (metric.of)(&sight))).collect(), subtasks }
     }
 
     /// Waits until the status fulfils a condition.

@@ -6,6 +6,7 @@ use crate::config::{Config, SlotPlacement};
 use crate::daemon::client::ClusterClient;
 use crate::fault::FaultInjector;
 use crate::jobmanager::{JobManager, JobManagerMessage, Submission};
+use crate::protocol::Rescaled;
 use crate::report::JobStatus;
 use crate::resource::{self, InProcessProvider, ResourceManager, ResourceManagerMessage, WorkerProvider};
 use crate::worker::memory::MemoryNetwork;
@@ -227,10 +228,27 @@ impl Cluster {
 /// # Errors
 /// The program is wrong.
 pub fn job_graph(name: &str, graph: &StreamGraph, config: &Config) -> Result<JobGraph, GraphError> {
+    rescaled_job_graph(name, graph, config, None)
+}
+
+/// The same, with what has been changed of the job's parallelism since it was submitted.
+///
+/// # Errors
+/// The program is wrong, or cannot have that parallelism.
+pub fn rescaled_job_graph(
+    name: &str,
+    graph: &StreamGraph,
+    config: &Config,
+    rescaled: Option<&Rescaled>,
+) -> Result<JobGraph, GraphError> {
+    let configured = config.parallelism.max.map(|max| max as u32);
     let defaults = GraphDefaults {
-        parallelism: config.default_parallelism(),
-        max_parallelism: config.parallelism.max.map(|max| max as u32),
+        parallelism: rescaled
+            .and_then(|rescaled| rescaled.parallelism)
+            .unwrap_or_else(|| config.default_parallelism()),
+        max_parallelism: rescaled.map(|rescaled| rescaled.max_parallelism).or(configured),
         chaining: config.execution.chaining,
+        of_uids: rescaled.map(|rescaled| rescaled.of_uids.clone()).unwrap_or_default(),
     };
     graph.job_graph(name, &defaults)
 }

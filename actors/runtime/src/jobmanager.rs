@@ -74,6 +74,18 @@ struct Job {
     master: ActorRef<JobMasterMessage>,
 }
 
+impl Job {
+    fn client(&self, clock: Clock) -> JobClient {
+        JobClient {
+            master: self.master.clone(),
+            status: self.status.subscribe(),
+            graph: self.graph.clone(),
+            observer: self.observer.clone(),
+            clock,
+        }
+    }
+}
+
 /// State of the JobManager.
 pub struct State {
     clock: Clock,
@@ -115,8 +127,7 @@ impl Actor for JobManager {
             }
             JobManagerMessage::Asked(request, reply) => state.on_request(*request, reply),
             JobManagerMessage::Find { job, reply } => {
-                let client = |job: &Job| JobClient::new(job.master.clone(), job.status.subscribe());
-                let _ = reply.send(state.jobs.get(&job).map(client));
+                let _ = reply.send(state.jobs.get(&job).map(|job| job.client(state.clock)));
             }
         }
         Ok(())
@@ -149,7 +160,7 @@ impl State {
     ) -> Result<JobClient, ActorProcessingErr> {
         let id = JobId(self.random.random());
         let status = JobStatus::new(id, &submission.graph.name, self.clock.now());
-        let (status, receiver) = watch::channel(status);
+        let (status, _) = watch::channel(status);
         let graph = GraphSummary::new(&submission.graph);
         let observer = Observer::new(submission.config.settings(), submission.config.checkpoint.retained);
         let arguments = Arguments {
@@ -167,8 +178,10 @@ impl State {
             mastership: None,
         };
         let (master, _) = Actor::spawn_linked(None, JobMaster, arguments, myself.get_cell()).await?;
-        self.jobs.insert(id, Job { graph, observer, status, master: master.clone() });
-        Ok(JobClient::new(master, receiver))
+        let job = Job { graph, observer, status, master };
+        let client = job.client(self.clock);
+        self.jobs.insert(id, job);
+        Ok(client)
     }
 
     fn on_master_gone(&mut self, who: ActorId, reason: &str) {

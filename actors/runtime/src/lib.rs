@@ -55,7 +55,7 @@ pub mod taskmanager;
 pub mod tasks;
 pub mod worker;
 
-pub use client::{JobClient, JobError};
+pub use client::{JobClient, JobError, JobMetrics};
 pub use cluster::{Cluster, RunError};
 pub use config::Config;
 pub use report::JobStatus;

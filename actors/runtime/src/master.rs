@@ -192,6 +192,11 @@ pub enum JobMasterMessage {
         /// Where to answer.
         reply: SavepointReply,
     },
+    /// From whoever is about to start the job anew: take a checkpoint now.
+    CheckpointNow {
+        /// Where to answer.
+        reply: SavepointReply,
+    },
     /// From a process that is about to end: answer when the checkpoints that are under way are done.
     Settle {
         /// Where to answer.
@@ -366,6 +371,17 @@ impl Actor for JobMaster {
                 }
             }
             JobMasterMessage::Savepoint { target, stop, reply } => state.savepoint(target, stop, reply),
+            JobMasterMessage::CheckpointNow { reply } => {
+                let message = match state.args.config.checkpoint.interval {
+                    Some(_) => CoordinatorMessage::CheckpointNow { reply },
+                    None => {
+                        let why = "the job takes no checkpoints: stop it with a savepoint, and run it again from that";
+                        drop(reply.send(Err(why.into())));
+                        return Ok(());
+                    }
+                };
+                let _ = state.coordinator.cast(message);
+            }
             JobMasterMessage::Settle { reply } => {
                 // If it has ended, nothing is under way: whoever asks is told by the reply's end.
                 let _ = state.coordinator.cast(CoordinatorMessage::Settle { reply });

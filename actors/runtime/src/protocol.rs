@@ -63,6 +63,20 @@ pub struct Call {
     pub defines: Vec<String>,
     /// The folder it is called in, where the machine has it.
     pub folder: PathBuf,
+    /// How its parallelism was changed after it was submitted.
+    #[serde(default)]
+    pub rescaled: Option<Rescaled>,
+}
+
+/// What has been changed of a job's parallelism.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rescaled {
+    /// Subtasks of operators for which the program says nothing else.
+    pub parallelism: Option<usize>,
+    /// Subtasks of operators by their uid, whatever the program says.
+    pub of_uids: BTreeMap<String, usize>,
+    /// Number of key groups: as it was in the beginning.
+    pub max_parallelism: u32,
 }
 
 /// From a client to the JobManager; each is a question.
@@ -109,6 +123,15 @@ pub enum ClientRequest {
         target: Option<String>,
         /// Whether the job stops with it.
         stop: bool,
+    },
+    /// Give a job another parallelism. Answer: [`Submitted`], when it starts again.
+    Rescale {
+        /// The job.
+        job: JobId,
+        /// Subtasks of vertices for which the program says nothing else.
+        parallelism: Option<usize>,
+        /// Subtasks of the vertices that operators are part of, by the operators' uids.
+        vertices: Vec<(String, usize)>,
     },
     /// What the cluster consists of. Answer: [`Overview`].
     Overview,
@@ -441,6 +464,8 @@ pub enum ToMaster {
         /// Whether the job stops with it.
         stop: bool,
     },
+    /// Take a checkpoint now. A question; the answer is its location.
+    Checkpoint,
     /// What was seen of the job. A question; the answer is a [`JobObservation`].
     Observe {
         /// The checkpoint of which each subtask's part is wanted.

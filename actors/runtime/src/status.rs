@@ -19,7 +19,7 @@ pub enum JobState {
     Cancelling,
     /// Ended at the user's request.
     Cancelled,
-    /// Left by its master, to be taken up by another.
+    /// Without a master that tells of it: it goes on when its master is back, or another has taken it up.
     Suspended,
     /// All input was read, all output is published.
     Finished,
@@ -42,7 +42,8 @@ impl JobState {
             Failing => matches!(next, Restarting | Failed | Cancelling | Suspended),
             Restarting => matches!(next, Running | Failing | Cancelling | Suspended | Failed),
             Cancelling => matches!(next, Cancelled | Failed | Suspended),
-            Suspended => matches!(next, Created | Restarting | Cancelled | Failed),
+            // As its master finds it, which may have gone on meanwhile.
+            Suspended => next != Suspended,
             Cancelled | Finished | Failed => false,
         }
     }

@@ -52,6 +52,7 @@ fn call() -> Call {
         args: vec!["--in".into(), "a file".into()],
         defines: vec!["parallelism.default=3".into()],
         folder: "/tmp".into(),
+        rescaled: None,
     }
 }
 

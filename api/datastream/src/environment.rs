@@ -11,6 +11,7 @@ use hurtig_dataflow::graph::{Chaining, GraphDefaults, Logic, NodeId, StreamGraph
 use hurtig_dataflow::source::{Source, erase_source};
 use hurtig_dataflow::watermark::WatermarkStrategy;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -84,6 +85,7 @@ impl Environment {
             parallelism: building.parallelism.unwrap_or(parallelism),
             max_parallelism: building.max_parallelism,
             chaining: !building.no_chaining,
+            of_uids: BTreeMap::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! hurtig is a stateful stream processor: programs over streams of records, with event time, keyed state and
-//! exactly-once results, run by supervised actors. Jobs run in the process of the program that builds them.
+//! exactly-once results, run by supervised actors. Jobs run in the process of the program that builds them, or on a
+//! cluster.
 //!
 //! This page is a guide: each part has an example that runs. What it leaves out is in the pages it links to.
 //!
@@ -13,7 +14,10 @@
 //! 8. [Files](#files)
 //! 9. [Checkpoints and restore](#checkpoints-and-restore)
 //! 10. [Jobs within a larger program](#jobs-within-a-larger-program)
-//! 11. [When something fails](#when-something-fails)
+//! 11. [On a cluster](#on-a-cluster)
+//! 12. [Seeing what a job does](#seeing-what-a-job-does)
+//! 13. [When something fails](#when-something-fails)
+//! 14. [Settings](#settings)
 //!
 //! # A first program
 //! A program builds its job in a closure and hands it to [`run`], which reads the flags that every program takes
@@ -287,7 +291,8 @@
 //! checkpoint that hurtig never deletes.
 //!
 //! # Jobs within a larger program
-//! A [`Cluster`] runs many jobs in this process; a [`JobClient`] follows, cancels and stops one and takes savepoints.
+//! A [`Cluster`] runs many jobs in this process; a [`JobClient`] follows, measures, cancels and stops one and takes
+//! savepoints.
 //! [`actors::ActorSource`] lets actors of the program feed a job, [`actors::to_actor`] delivers a stream to one; both
 //! by credit, so that neither side is flooded.
 //!
@@ -366,7 +371,10 @@ pub use hurtig_files as files;
 pub use hurtig_formats as formats;
 pub use hurtig_runtime::actors;
 pub use hurtig_runtime::fault;
-pub use hurtig_runtime::{Cluster, Config, JobClient, JobError, JobState, JobStatus, RunError, config};
+pub use hurtig_runtime::metrics;
+pub use hurtig_runtime::{
+    Cluster, Config, JobClient, JobError, JobMetrics, JobState, JobStatus, RunError, config,
+};
 #[doc(hidden)]
 pub use hurtig_runtime::{daemon, process, protocol, report};
 #[cfg(feature = "sql")]

@@ -8,7 +8,7 @@ use hurtig_dataflow::graph::JobGraph;
 use hurtig_dataflow::ids::JobId;
 use hurtig_datastream::Environment;
 use hurtig_runtime::Config;
-use hurtig_runtime::cluster::job_graph;
+use hurtig_runtime::cluster::rescaled_job_graph;
 use hurtig_runtime::process::{child, master, worker};
 use hurtig_runtime::protocol::{Assignment, GraphSummary, Plan, RoleSpec};
 use std::ffi::OsString;
@@ -87,7 +87,8 @@ fn build_graph(
     if config.checkpoint.interval.is_some() && config.checkpoint.dir.is_none() {
         return Err("the job takes checkpoints and 'checkpoint.dir' is not set: on a cluster they cannot lie in the memory of a process; name a folder that all machines share (--checkpoint-dir)".into());
     }
-    let graph = job_graph(name, &env.graph(), &config).map_err(|error| describe(&error))?;
+    let graph = rescaled_job_graph(name, &env.graph(), &config, call.rescaled.as_ref());
+    let graph = graph.map_err(|error| describe(&error))?;
     Ok((graph, config))
 }
 

@@ -1,4 +1,5 @@
-//! Savepoints that were asked for over REST: they take long, so that whoever asks gets a number and comes again.
+//! What was asked for over REST and takes long: whoever asks for a savepoint gets a number and comes again, and a page
+//! shows what has become of it.
 
 use hurtig_dataflow::ids::JobId;
 use parking_lot::Mutex;
@@ -11,9 +12,20 @@ const REMEMBERED: usize = 1_000;
 /// How an operation ended: a location, or a sentence.
 pub type Outcome = std::result::Result<String, String>;
 
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A savepoint; its outcome is its location.
+    Savepoint,
+    /// Another parallelism; its outcome says which.
+    Rescale,
+}
+
 /// One operation.
 #[derive(Clone, Debug)]
 pub struct Operation {
+    /// What is to be done.
+    pub kind: Kind,
     /// Its number.
     pub id: String,
     /// The job.
@@ -29,14 +41,14 @@ pub struct Operations(Arc<Mutex<VecDeque<Operation>>>);
 impl Operations {
     /// Begins one under a number of the asker's choice, or else of ours. Returns the number, and whether it is new: one
     /// that is asked for twice is done once.
-    pub fn begin(&self, job: JobId, wanted: Option<String>) -> (String, bool) {
+    pub fn begin(&self, kind: Kind, job: JobId, wanted: Option<String>) -> (String, bool) {
         #[allow(clippy::disallowed_methods, reason = "it must differ from those of all other processes")]
         let id = wanted.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
         let mut all = self.0.lock();
         if all.iter().any(|operation| operation.id == id && operation.job == job) {
             return (id, false);
         }
-        all.push_back(Operation { id: id.clone(), job, outcome: None });
+        all.push_back(Operation { kind, id: id.clone(), job, outcome: None });
         if all.len() > REMEMBERED {
             all.pop_front();
         }

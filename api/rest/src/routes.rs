@@ -7,7 +7,7 @@ use crate::{live, page, static_files};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
-use axum::routing::{MethodRouter, delete, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use std::sync::Arc;
 
 type Route = MethodRouter<Arc<App>>;
@@ -26,7 +26,7 @@ fn job_routes() -> Vec<(&'static str, Route)> {
         ("/jobs/{job}/exceptions", get(jobs::exceptions)),
         ("/jobs/{job}/accumulators", get(jobs::accumulators)),
         ("/jobs/{job}/metrics", get(metrics::job)),
-        ("/jobs/{job}/resource-requirements", get(jobs::resource_requirements)),
+        ("/jobs/{job}/resource-requirements", get(jobs::resource_requirements).merge(put(jobs::rescale))),
         ("/jobs/{job}/rescales/{*part}", get(jobs::rescales_part)),
         ("/jobs/{job}/stop", post(checkpoints::stop)),
         ("/jobs/{job}/savepoints", post(checkpoints::trigger_savepoint)),
@@ -94,6 +94,7 @@ fn page_routes() -> Vec<(&'static str, Route)> {
         ("/web/jobs/{job}/configuration", get(page::configuration::of_job)),
         ("/web/jobs/{job}/cancel", post(page::actions::cancel)),
         ("/web/jobs/{job}/savepoint", post(page::actions::savepoint)),
+        ("/web/jobs/{job}/rescale", post(page::actions::rescale)),
         ("/web/jobs/{job}/stop", post(page::actions::stop)),
         ("/web/taskmanagers", get(page::taskmanagers::page)),
         ("/web/configuration", get(page::configuration::of_cluster)),

@@ -4,7 +4,7 @@
 use hurtig::dataflow::batch::Rows;
 use hurtig::dataflow::operator::Place;
 use hurtig::prelude::*;
-use hurtig_examples::{flights, session_windows, word_count};
+use hurtig_examples::{enrichment, flights, late_data, session_windows, stock_alerts, word_count};
 use hurtig_tests::events::{Event, events};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -15,6 +15,9 @@ fn main() -> ExitCode {
     hurtig::run("program", |env, args| match args.split_first() {
         Some((name, rest)) if name == "word_count" => word_count::build(env, rest),
         Some((name, rest)) if name == "flights" => flights::build(env, rest),
+        Some((name, rest)) if name == "stock_alerts" => stock_alerts::build(env, rest),
+        Some((name, rest)) if name == "late_data" => late_data::build(env, rest),
+        Some((name, rest)) if name == "enrichment" => enrichment::build(env, rest),
         Some((name, rest)) if name == "events" => write_events(env, rest),
         Some((name, rest)) if name == "latest" => write_latest(env, rest),
         Some((name, rest)) if name == "names" => write_names(env, rest),

@@ -8,14 +8,13 @@ use hurtig_tests::cluster::idle_daemon;
 use hurtig_tests::processes::{children, is_running};
 use std::net::TcpListener;
 use std::process::Stdio;
-use std::time::Instant;
 
 #[test]
 fn a_task_manager_that_is_asked_to_end_lets_a_slow_checkpoint_complete() {
     let mut options = Options { task_managers: 2, slots: 1, ..Options::default() };
-    // Whoever had to find by silence that the TaskManager is gone would be late.
-    options.defines =
-        ["heartbeat.interval=1s", "heartbeat.timeout=30s", "rest.port=0"].map(String::from).to_vec();
+    // Nobody would wait until its silence tells that the TaskManager is gone.
+    let defines = ["heartbeat.timeout=1h", "taskmanager.leave-timeout=1min", "rest.port=0"];
+    options.defines = defines.map(String::from).to_vec();
     let mut cluster = Cluster::start(HURTIG, options);
     let folder = folder();
     let (out, notes) = (folder.path().join("out"), folder.path().join("notes"));
@@ -36,7 +35,6 @@ fn a_task_manager_that_is_asked_to_end_lets_a_slow_checkpoint_complete() {
     let victim = (0..2).find(|number| !cluster.workers(*number).is_empty()).expect("a worker");
     let mut leaving = std::mem::replace(&mut cluster.task_managers[victim], idle_daemon());
     assert!(leaving.terminate().success());
-    let left = Instant::now();
     until("the checkpoint under way", SOON, || {
         let found = cluster.job(&job)?.checkpoints;
         assert!(found > before || begun(2) == 0, "the next attempt has taken it");
@@ -44,7 +42,6 @@ fn a_task_manager_that_is_asked_to_end_lets_a_slow_checkpoint_complete() {
     });
     wait_until("a restart", SOON, || cluster.job(&job).is_some_and(|job| job.restarts == 1));
     cluster.wait_for(&job, JobState::Running, SOON);
-    assert!(left.elapsed() < Duration::from_secs(15), "it took {:?} to go on", left.elapsed());
     assert_eq!(cluster.workers(1 - victim).len(), 1);
     says(&log(&cluster, "jobmanager"), &["is about to end"]);
 }

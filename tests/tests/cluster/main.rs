@@ -1,9 +1,11 @@
 //! Jobs on a cluster of real processes: one JobManager and three TaskManagers with two slots each. What a job writes
 //! there is what it writes when the program is run by hand, whichever process is killed meanwhile.
 
+mod certificates;
 mod ending;
 mod isolation;
 mod memory;
+mod rescale;
 mod slots;
 
 use hurtig::JobState;
@@ -13,7 +15,7 @@ use hurtig_tests::folders::{self, flights_data, published_files, sorted_lines, s
 use hurtig_tests::processes::{kill, listening, running_from, signal, until, until_equal, wait_until};
 use hurtig_tests::programs::{failure, says};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 use tempfile::{TempDir, tempdir};
 
@@ -65,8 +67,6 @@ impl Counts {
         let checkpoints = self.folder.path().join("checkpoints");
         let flags = [
             "--checkpoint-interval=100ms",
-            "-Dheartbeat.interval=200ms",
-            "-Dheartbeat.timeout=1s",
             "-Drestart.strategy=fixed-delay",
             "-Drestart.fixed-delay.attempts=1000",
             "-Drestart.fixed-delay.delay=10ms",
@@ -173,6 +173,34 @@ fn examples_write_what_they_write_in_one_process() {
     until_equal("masters left", SOON, 0, || cluster.masters().len());
 }
 
+/// What a program prints, without the numbers of subtasks, in order of lines.
+fn printed(text: &str) -> Vec<String> {
+    let record = |line: &str| line.split_once("> ").map_or(line, |(_, record)| record).to_string();
+    let mut lines: Vec<String> = text.lines().map(record).collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn examples_print_into_the_logs_of_workers_what_they_print_in_one_process() {
+    let cluster = cluster();
+    for example in ["stock_alerts", "late_data", "enrichment"] {
+        let alone = Command::new(PROGRAM).args(["-q", "-p2", "--", example]).output();
+        let alone = alone.expect("the program starts");
+        assert!(alone.status.success(), "{}", String::from_utf8_lossy(&alone.stderr));
+        let job = cluster.submit(PROGRAM, &["-p6", "--", example]);
+        cluster.wait_for(&job, JobState::Finished, SOON);
+        until_equal("workers left", SOON, 0, || cluster.all_workers().len());
+        let logs = (1..=3).flat_map(|number| {
+            let folder = cluster.folder().join(format!("taskmanager-{number}/jobs/{job}"));
+            folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path())
+        });
+        let outs = logs.filter(|log| log.extension().is_some_and(|extension| extension == "out"));
+        let out: String = outs.filter_map(|out| std::fs::read_to_string(out).ok()).collect();
+        same(&printed(&String::from_utf8_lossy(&alone.stdout)), &printed(&out));
+    }
+}
+
 #[test]
 fn a_job_survives_the_death_of_each_process() {
     let mut cluster = cluster();
@@ -201,7 +229,15 @@ fn a_job_survives_the_death_of_each_process() {
 
     cluster.job_manager.kill();
     counts.goes_on();
+    let masters = cluster.masters();
+    for master in &masters {
+        signal(master.id, "STOP");
+    }
     cluster.job_manager.start();
+    cluster.wait_for(&job, JobState::Suspended, SOON);
+    for master in &masters {
+        signal(master.id, "CONT");
+    }
     cluster.wait_for(&job, JobState::Running, SOON);
     counts.goes_on();
 
@@ -235,7 +271,7 @@ fn a_standby_takes_over_when_the_job_manager_and_its_masters_die() {
 
 #[test]
 fn a_job_manager_that_was_followed_while_it_slept_does_no_harm() {
-    let mut cluster = Cluster::start(HURTIG, Options { standbys: 1, ..Options::default() });
+    let mut cluster = Cluster::start(HURTIG, Options { standbys: 1, ..Options::impatient() });
     let counts = Counts::endless();
     let job = counts.submit(&cluster, 4, &[]);
     counts.goes_on();

@@ -8,7 +8,7 @@ use super::{KeyedTable, Spill, State, StateValue};
 use crate::error::{BoxError, Error};
 use crate::ids::CheckpointId;
 use crate::key::{Key, KeyGroupRange, hash_key};
-use crate::snapshot::{GroupRows, StateKind, StateSnapshot};
+use crate::snapshot::{GroupRows, RowLayout, StateKind, StateSnapshot};
 use crate::time::Timestamp;
 use std::sync::Arc;
 
@@ -86,6 +86,10 @@ impl<K: Key, V: StateValue> NamespacedTable<K, V> {
 impl<K: Key, V: StateValue> State for NamespacedTable<K, V> {
     fn kind(&self) -> StateKind {
         StateKind::Keyed
+    }
+
+    fn layout(&self) -> RowLayout {
+        RowLayout::Namespaced
     }
 
     fn restore(&mut self, from: &StateSnapshot) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use super::rows::{Cursor, Rows};
 use crate::error::{BoxError, Error};
 use crate::ids::CheckpointId;
 use crate::key::{Key, KeyGroupRange, hash_key, key_group};
-use crate::snapshot::{GroupRows, StateKind, StateSnapshot};
+use crate::snapshot::{GroupRows, RowLayout, StateKind, StateSnapshot};
 use crate::time::Timestamp;
 
 /// A set of (time, key), taken in order of time. Registering a timer twice is registering it once.
@@ -170,6 +170,10 @@ impl<K: Key> Timers<K> {
 impl<K: Key> State for Timers<K> {
     fn kind(&self) -> StateKind {
         StateKind::Keyed
+    }
+
+    fn layout(&self) -> RowLayout {
+        RowLayout::Timers
     }
 
     fn restore(&mut self, from: &StateSnapshot) -> Result<(), Error> {

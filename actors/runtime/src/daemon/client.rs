@@ -226,7 +226,20 @@ impl ClusterClient {
     pub async fn follow(
         &self,
         job: JobId,
+        show: impl FnMut(Result<&JobStatus, &ClientError>),
+    ) -> Result<JobStatus, ClientError> {
+        self.follow_until(job, show, |_| false).await
+    }
+
+    /// The same, until a condition holds or the job ends.
+    ///
+    /// # Errors
+    /// As [`ClusterClient::follow`].
+    pub async fn follow_until(
+        &self,
+        job: JobId,
         mut show: impl FnMut(Result<&JobStatus, &ClientError>),
+        holds: impl Fn(&JobStatus) -> bool,
     ) -> Result<JobStatus, ClientError> {
         let mut seen = 0;
         loop {
@@ -234,7 +247,7 @@ impl ClusterClient {
             match self.ask_answer::<Changed>(&question, ASK_TIMEOUT).await {
                 Ok(changed) => {
                     show(Ok(&changed.status));
-                    if changed.status.state.is_terminal() {
+                    if changed.status.state.is_terminal() || holds(&changed.status) {
                         return Ok(changed.status);
                     }
                     seen = changed.version;
@@ -269,6 +282,21 @@ impl ClusterClient {
         stop: bool,
     ) -> Result<String, ClientError> {
         self.ask_answer(&ClientRequest::Savepoint { job, target, stop }, LONG_TIMEOUT).await
+    }
+
+    /// Gives a job another parallelism: of the vertices for which the program says nothing else, and of those that
+    /// contain an operator of a uid. Answered when the job starts again, from a checkpoint that was taken for that.
+    ///
+    /// # Errors
+    /// The job does not run, cannot have that parallelism, or there are no slots for it, in which case it goes on as it
+    /// was; or the JobManager is gone.
+    pub async fn rescale(
+        &self,
+        job: JobId,
+        parallelism: Option<usize>,
+        vertices: Vec<(String, usize)>,
+    ) -> Result<Submitted, ClientError> {
+        self.ask_answer(&ClientRequest::Rescale { job, parallelism, vertices }, LONG_TIMEOUT).await
     }
 
     /// What the cluster consists of.

@@ -7,6 +7,7 @@
 
 mod clients;
 mod job;
+mod rescale;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -31,6 +32,7 @@ use hurtig_transport::{Role, Tls};
 use job::Job;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rescale::Rescale;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -55,6 +57,8 @@ pub enum DaemonMessage {
     Release(PeerId, JobId),
     /// From itself: a master has had its time to come back.
     MasterDue(JobId, u32),
+    /// From its own task: a job has taken the checkpoint from which it goes on with another parallelism.
+    Rescale(Box<Rescale>),
     /// From itself: a program has had its time to build its job.
     PlanningDue(ActorId),
     /// From whoever runs it: it is to end. Answered, with its node, when no checkpoint is under way that was when it was
@@ -138,7 +142,17 @@ struct TaskManager {
     stub: ActorRef<TaskManagerMessage>,
 }
 
+/// What a graph is planned for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Planned {
+    /// A job that is to begin.
+    Submitted,
+    /// One that is to have another parallelism.
+    Rescaled,
+}
+
 struct Planning {
+    purpose: Planned,
     child: ActorRef<ChildMessage>,
     /// Who waits for it.
     client: PeerId,
@@ -251,6 +265,7 @@ impl Actor for Daemon {
                 }
             }
             DaemonMessage::MasterDue(job, masters) => state.on_master_due(job, masters).await,
+            DaemonMessage::Rescale(rescale) => state.on_rescale(*rescale).await,
             DaemonMessage::Leave { limit, done } => {
                 let node = state.node.clone();
                 state.settle(|_| true, limit, move || drop(done.send(node)));
@@ -289,17 +304,21 @@ impl Actor for Daemon {
 }
 
 impl State {
-    /// Has a program build its graph.
-    async fn plan(&mut self, client: PeerId, mut call: Call, reply: Option<Reply>) {
+    async fn submit(&mut self, client: PeerId, mut call: Call, reply: Option<Reply>) {
         call.defines.extend(self.cluster_defines());
         let job = JobId(self.random.random());
+        self.plan(Planned::Submitted, client, job, call, reply).await;
+    }
+
+    /// Has a program build its graph.
+    async fn plan(&mut self, purpose: Planned, client: PeerId, job: JobId, call: Call, reply: Option<Reply>) {
         let folder = self.job_folder(job);
         let path = folder.join("plan");
         let assignment = Assignment { job, call: call.clone(), role: RoleSpec::Plan(path.clone()) };
         match self.start(assignment, folder.join("planning")).await {
             Ok(child) => {
                 let id = child.get_id();
-                self.planning.insert(id, Planning { child, client, job, call, path, reply });
+                self.planning.insert(id, Planning { purpose, child, client, job, call, path, reply });
                 drop(self.myself.send_after(PLANNING_TIMEOUT, move || DaemonMessage::PlanningDue(id)));
             }
             Err(reason) => {
@@ -335,15 +354,24 @@ impl State {
     }
 
     async fn on_planned(&mut self, planning: Planning, how: &str) {
-        let Planning { job, call, path, reply, .. } = planning;
-        let plan = std::fs::read(&path).ok().and_then(|bytes| rmp_serde::from_slice::<Plan>(&bytes).ok());
-        let file_name = call.file_name.clone();
-        let accepted = match plan {
-            Some(Ok(graph)) => self.accept(job, call, graph.clone()).await.map(|()| Submitted { job, graph }),
-            Some(Err(reason)) => Err(reason),
-            None => Err(format!("'{file_name}' built no job: {how}; is it a program made with hurtig?")),
+        let plan =
+            std::fs::read(&planning.path).ok().and_then(|bytes| rmp_serde::from_slice::<Plan>(&bytes).ok());
+        let plan = plan.unwrap_or_else(|| {
+            let file_name = &planning.call.file_name;
+            Err(format!("'{file_name}' built no job: {how}; is it a program made with hurtig?"))
+        });
+        let plan = match plan {
+            Ok(graph) if planning.purpose == Planned::Rescaled => {
+                return self.on_rescale_planned(planning, graph);
+            }
+            other => other,
         };
-        if accepted.is_err() {
+        let Planning { purpose, job, call, reply, .. } = planning;
+        let accepted = match plan {
+            Ok(graph) => self.accept(job, call, graph.clone()).await.map(|()| Submitted { job, graph }),
+            Err(reason) => Err(reason),
+        };
+        if accepted.is_err() && purpose == Planned::Submitted {
             // Nothing of it is needed; what cannot be removed does no harm.
             let _ = std::fs::remove_dir_all(self.job_folder(job));
         }
@@ -638,11 +666,7 @@ impl State {
         if let Some(reason) = job.gives_up(how) {
             return self.fail_job(id, &reason);
         }
-        let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.on_released();
-        }
-        self.start_master(id).await;
+        self.replace_master(id).await;
     }
 
     async fn on_master_due(&mut self, id: JobId, masters: u32) {
@@ -655,6 +679,14 @@ impl State {
             return self.fail_job(id, &reason);
         }
         tracing::warn!(job = %id, "the job's master did not come back: it is replaced");
+        self.replace_master(id).await;
+    }
+
+    /// Ends a job's master and starts another, which gets slots of its own.
+    async fn replace_master(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.kill_master();
+        job.on_master_lost();
         let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
         job.on_released();
         self.start_master(id).await;

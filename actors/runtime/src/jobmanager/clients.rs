@@ -37,6 +37,7 @@ impl State {
                 reply.send(&cancelled);
             }
             ClientRequest::Savepoint { job, target, stop } => self.savepoint(job, target, stop, reply),
+            ClientRequest::Rescale { .. } => reply.send(&Answer::<Submitted>::Err(NO_PROGRAMS.into())),
             ClientRequest::Overview => self.overview(reply),
             ClientRequest::Observe { job, checkpoint } => {
                 let observed = |job: &Job| Observed {

@@ -87,6 +87,11 @@ pub enum CoordinatorMessage {
         /// Where to answer.
         reply: SavepointReply,
     },
+    /// From the JobMaster: take a checkpoint now, as if it were time.
+    CheckpointNow {
+        /// Where to answer.
+        reply: SavepointReply,
+    },
     /// From its own task: a checkpoint's metadata is stored, or not.
     Published {
         /// The attempt that took the checkpoint.
@@ -228,7 +233,10 @@ impl Actor for Coordinator {
                     state.publish(&myself, complete);
                 }
             }
-            CoordinatorMessage::Savepoint { target, stop, reply } => state.savepoint(target, stop, reply),
+            CoordinatorMessage::Savepoint { target, stop, reply } => {
+                state.take(Purpose::Savepoint { target, stop }, reply);
+            }
+            CoordinatorMessage::CheckpointNow { reply } => state.take(Purpose::Periodic, reply),
             CoordinatorMessage::Published { attempt, result, checkpoint, purpose }
                 if state.attempt == Some(attempt) =>
             {
@@ -369,7 +377,7 @@ impl State {
         barrier.checkpoint
     }
 
-    fn savepoint(&mut self, target: String, stop: bool, reply: SavepointReply) {
+    fn take(&mut self, purpose: Purpose, reply: SavepointReply) {
         if !self.running || self.all_sources_ended() {
             let why = match self.running {
                 false => "the job does not run at present: try again once it runs",
@@ -378,7 +386,7 @@ impl State {
             let _ = reply.send(Err(why.into()));
             return;
         }
-        let checkpoint = self.trigger(Purpose::Savepoint { target, stop });
+        let checkpoint = self.trigger(purpose);
         self.replies.insert(checkpoint, reply);
     }
 
@@ -476,6 +484,7 @@ impl State {
         let now = self.args.clock.now();
         if purpose == Purpose::Periodic && self.progress.is_overtaken(checkpoint) {
             tracing::debug!(checkpoint, "subsumed before it was stored");
+            self.answer(checkpoint, Ok(report.location));
             self.args.observer.on_checkpoint_failed(checkpoint, SUBSUMED, now);
             self.give_up(snapshots.iter());
             self.delete(vec![Arc::new(metadata)]);
@@ -483,6 +492,7 @@ impl State {
         }
         for useless in self.progress.on_published(checkpoint, now) {
             tracing::debug!(checkpoint = useless.barrier.checkpoint, "subsumed before it was complete");
+            self.answer(useless.barrier.checkpoint, Ok(report.location.clone()));
             self.args.observer.on_checkpoint_failed(useless.barrier.checkpoint, SUBSUMED, now);
             self.abort(useless.barrier.checkpoint, useless.snapshots());
         }
@@ -615,10 +625,15 @@ impl State {
         }
     }
 
-    fn on_failed(&mut self, checkpoint: CheckpointId, purpose: &Purpose, reason: &str) {
+    /// Answers whoever has asked for a checkpoint, if anybody has.
+    fn answer(&mut self, checkpoint: CheckpointId, result: Result<String, String>) {
         if let Some(reply) = self.replies.remove(&checkpoint) {
-            let _ = reply.send(Err(reason.to_string()));
+            let _ = reply.send(result);
         }
+    }
+
+    fn on_failed(&mut self, checkpoint: CheckpointId, purpose: &Purpose, reason: &str) {
+        self.answer(checkpoint, Err(reason.to_string()));
         self.args.observer.on_checkpoint_failed(checkpoint, reason, self.args.clock.now());
         let fails_job = self.progress.on_failed(purpose, self.args.clock.now());
         if !fails_job {

@@ -6,6 +6,7 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::master::coordinator::SavepointReply;
 use crate::master::{Arguments as JobMasterArguments, DEPOSED, JobMaster, JobMasterMessage};
 use crate::node::{Node, NodeEvent, Peer, PeerId, Reply, decode};
 use crate::observe::Observer;
@@ -424,7 +425,12 @@ impl State {
             Ok(ToMaster::Cancel) => drop(self.master.cast(JobMasterMessage::Cancel)),
             Ok(ToMaster::Savepoint { target, stop }) => {
                 if let Some(reply) = reply {
-                    self.savepoint(target, stop, reply);
+                    self.take(|reply| JobMasterMessage::Savepoint { target, stop, reply }, reply);
+                }
+            }
+            Ok(ToMaster::Checkpoint) => {
+                if let Some(reply) = reply {
+                    self.take(|reply| JobMasterMessage::CheckpointNow { reply }, reply);
                 }
             }
             Ok(ToMaster::Observe { checkpoint }) => {
@@ -458,9 +464,10 @@ impl State {
         }
     }
 
-    fn savepoint(&self, target: Option<String>, stop: bool, reply: Reply) {
+    /// Asks the JobMaster for a savepoint or a checkpoint.
+    fn take(&self, question: impl FnOnce(SavepointReply) -> JobMasterMessage, reply: Reply) {
         let (answer, taken) = oneshot::channel();
-        let _ = self.master.cast(JobMasterMessage::Savepoint { target, stop, reply: answer });
+        let _ = self.master.cast(question(answer));
         self.tasks.spawn(async move {
             let result: Answer<String> =
                 taken.await.unwrap_or_else(|_| Err("the job has ended meanwhile".into()));

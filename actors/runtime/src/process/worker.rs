@@ -172,7 +172,9 @@ async fn on<T: Send + 'static>(
     threads: &Handle,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, String> {
-    threads.spawn(work).await.map_err(|error| error.to_string())
+    #[allow(clippy::disallowed_methods, reason = "awaited at once")]
+    let done = threads.spawn(work);
+    done.await.map_err(|error| error.to_string())
 }
 
 /// The options of a node, as configured.

@@ -125,7 +125,8 @@ async fn subtask(count: u64, work: Duration, flush_timeout_ms: i64) -> Running {
     graph.add(node("numbers", source, Chaining::Always, None));
     graph.add(node("work", operator(work), Chaining::Always, Some(0)));
     graph.add(node("other", operator(Duration::ZERO), Chaining::Never, Some(1)));
-    let defaults = GraphDefaults { parallelism: 1, max_parallelism: None, chaining: true };
+    let defaults =
+        GraphDefaults { parallelism: 1, max_parallelism: None, chaining: true, of_uids: Default::default() };
     let graph = graph.job_graph("test", &defaults).unwrap();
     let id = SubtaskId { vertex: 0, index: 0 };
     let deployment = Deployment {

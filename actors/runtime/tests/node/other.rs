@@ -55,13 +55,12 @@ fn the_other_process() {
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line).unwrap();
         let start: Start = decode(&from_hex(line.trim())).unwrap();
-        std::thread::Builder::new()
-            .spawn(|| {
-                // whoever started this process is gone, or wants it to end
-                let _ = std::io::stdin().lock().read_line(&mut String::new());
-                std::process::exit(0);
-            })
-            .unwrap();
+        #[allow(clippy::disallowed_methods, reason = "it ends with the process")]
+        std::thread::spawn(|| {
+            // whoever started this process is gone, or wants it to end
+            let _ = std::io::stdin().lock().read_line(&mut String::new());
+            std::process::exit(0);
+        });
         tokio::runtime::Runtime::new().unwrap().block_on(run(start));
     }
 }

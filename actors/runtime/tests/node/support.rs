@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use super::other::{MARK, Order, Start, to_hex};
 
 /// Of both sides, so that tests of silence are quick.
-pub(crate) const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) const MAX_MESSAGE_BYTES: usize = 1 << 20;
 /// Long enough for anything that should happen at all.
 pub(crate) const LONG: Duration = Duration::from_secs(30);

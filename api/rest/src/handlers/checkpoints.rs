@@ -2,6 +2,7 @@
 
 use crate::app::{App, Shared};
 use crate::error::{Answer, ApiError, Result};
+use crate::operations::Kind;
 use axum::body::Bytes;
 use axum::extract::Path;
 use axum::http::StatusCode;
@@ -305,7 +306,7 @@ pub fn request_savepoint(
     stop: bool,
     trigger: Option<String>,
 ) -> String {
-    let (request, is_new) = app.operations.begin(job, trigger);
+    let (request, is_new) = app.operations.begin(Kind::Savepoint, job, trigger);
     if is_new {
         let (app, request) = (Arc::clone(app), request.clone());
         let target = target.filter(|target| !target.is_empty());
@@ -322,7 +323,7 @@ pub fn request_savepoint(
 /// GET `/jobs/:job/savepoints/:trigger`.
 pub async fn savepoint_status(app: Shared, Path((job, trigger)): Path<(String, String)>) -> Result {
     let found = app.operations.find(App::job_id(&job)?, &trigger);
-    let found = found.ok_or_else(|| {
+    let found = found.filter(|found| found.kind == Kind::Savepoint).ok_or_else(|| {
         ApiError::not_found("no such request: those before a restart of the JobManager are forgotten")
     })?;
     let answer = match found.outcome {

@@ -2,8 +2,10 @@
 
 use crate::app::{App, Shared};
 use crate::error::{Answer, ApiError, Result};
+use crate::handlers::checkpoints::read_body;
 use crate::handlers::vertices::io_metrics;
 use crate::view::{View, job_state, subtask_state};
+use axum::body::Bytes;
 use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use hurtig_runtime::JobState;
@@ -260,11 +262,47 @@ pub async fn resource_requirements(app: Shared, Path(id): Path<String>) -> Resul
     Ok(Value::from(rows).into())
 }
 
+/// Of PUT `/jobs/:job/resource-requirements`, for a vertex.
+#[derive(Deserialize)]
+struct Requirements {
+    parallelism: Bounds,
+}
+
+/// How many subtasks a vertex may have. There are as many as the upper bound.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Bounds {
+    lower_bound: usize,
+    upper_bound: usize,
+}
+
+/// PUT `/jobs/:job/resource-requirements`: answers when the job starts again with the new parallelism.
+pub async fn rescale(app: Shared, Path(id): Path<String>, body: Bytes) -> Result {
+    let wanted: BTreeMap<String, Requirements> = read_body(&body)?;
+    let view = app.view(&id).await?;
+    let mut vertices = Vec::new();
+    for (vertex, Requirements { parallelism: Bounds { lower_bound, upper_bound } }) in wanted {
+        if lower_bound > upper_bound {
+            let sentence =
+                format!("lowerBound {lower_bound} of vertex {vertex} is above upperBound {upper_bound}");
+            return Err(ApiError::bad_request(sentence));
+        }
+        let at = view.vertex(&vertex);
+        let at = at.ok_or_else(|| ApiError::not_found(format!("job {id} has no vertex {vertex}")))?;
+        vertices.extend(view.summary(at).operators.first().map(|uid| (uid.clone(), upper_bound)));
+    }
+    if vertices.is_empty() {
+        return Err(ApiError::bad_request("name vertices with the parallelism that they are to have"));
+    }
+    app.client.rescale(view.job.status.id, None, vertices).await?;
+    Ok(json!({}).into())
+}
+
 /// GET `/jobs/:job/rescales/…`.
 pub async fn rescales_part(app: Shared, Path((id, _)): Path<(String, String)>) -> Result {
     app.view(&id).await?;
     Err(ApiError::not_found(
-        "jobs do not change their parallelism while they run: stop the job with a savepoint, and run it from there with another",
+        "how the job's parallelism was changed is not remembered: /jobs/:job/resource-requirements says what it is",
     ))
 }
 

@@ -216,6 +216,7 @@ pub async fn submit(app: &App, id: &str, body: RunBody) -> Result<Submitted> {
         args,
         defines: settings.map(|(key, value)| format!("{key}={value}")).collect(),
         folder: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+        rescaled: None,
     };
     Ok(app.client.submit(call).await?)
 }

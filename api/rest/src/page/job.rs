@@ -2,7 +2,7 @@
 
 use super::{Page, PageResult, Region, badge, chart, graph, job_badge, job_head, words};
 use crate::app::{App, Shared};
-use crate::operations::Operation;
+use crate::operations::{Kind, Operation};
 use crate::view::{View, subtask_state};
 use axum::extract::Path;
 use maud::{Markup, html};
@@ -55,10 +55,13 @@ fn state(view: &View, operations: &[Operation]) -> Markup {
             }
         }
         @for operation in operations {
-            @match &operation.outcome {
-                None => { p.notice { "A savepoint is being taken." } }
-                Some(Ok(location)) => { p.notice.good { "Savepoint: " code { (location) } } }
-                Some(Err(sentence)) => { p.notice.bad { "No savepoint: " (sentence) } }
+            @match (operation.kind, &operation.outcome) {
+                (Kind::Savepoint, None) => { p.notice { "A savepoint is being taken." } }
+                (Kind::Savepoint, Some(Ok(location))) => { p.notice.good { "Savepoint: " code { (location) } } }
+                (Kind::Savepoint, Some(Err(sentence))) => { p.notice.bad { "No savepoint: " (sentence) } }
+                (Kind::Rescale, None) => { p.notice { "The job is being rescaled." } }
+                (Kind::Rescale, Some(Ok(parallelism))) => { p.notice.good { "Rescaled to parallelism " (parallelism) "." } }
+                (Kind::Rescale, Some(Err(sentence))) => { p.notice.bad { "Not rescaled: " (sentence) } }
             }
         }
     }
@@ -144,6 +147,17 @@ fn actions(view: &View) -> Markup {
                     p { "State and positions of the job are stored, and the job goes on." }
                     (folder("savepoint-folder"))
                     button type="submit" { "Take a savepoint" }
+                }
+            }
+            @if view.job.call.is_some() {
+                details {
+                    summary { "Rescale" }
+                    form method="post" action=(to("rescale")) {
+                        p { "The job takes a checkpoint and goes on from there with another number of subtasks, in all vertices for which its program says nothing else." }
+                        label for="parallelism" { "Parallelism" }
+                        input id="parallelism" name="parallelism" type="number" min="1" max=(view.job.graph.max_parallelism) required;
+                        button type="submit" { "Rescale the job" }
+                    }
                 }
             }
             details {

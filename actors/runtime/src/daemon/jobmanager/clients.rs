@@ -62,7 +62,7 @@ impl State {
                 };
                 reply.send(&finished);
             }
-            ClientRequest::Submit(call) => self.plan(from, call, Some(reply)).await,
+            ClientRequest::Submit(call) => self.submit(from, call, Some(reply)).await,
             ClientRequest::List => {
                 let jobs: Vec<&JobStatus> = self.jobs.values().map(|job| job.status()).collect();
                 reply.send(&jobs);
@@ -71,6 +71,9 @@ impl State {
             ClientRequest::Follow { job, seen } => self.follow(job, seen, reply),
             ClientRequest::Cancel(job) => reply.send(&self.cancel(job)),
             ClientRequest::Savepoint { job, target, stop } => self.savepoint(job, target, stop, reply),
+            ClientRequest::Rescale { job, parallelism, vertices } => {
+                self.rescale(from, job, parallelism, vertices, reply).await;
+            }
             ClientRequest::Overview => self.overview(reply),
             ClientRequest::Observe { job, checkpoint } => self.observe(job, checkpoint, reply),
             ClientRequest::Config => reply.send(&self.config.settings()),
@@ -130,7 +133,7 @@ impl State {
         }
     }
 
-    fn running(&self, id: JobId) -> Answer<&super::Job> {
+    pub(super) fn running(&self, id: JobId) -> Answer<&super::Job> {
         let job = self.jobs.get(&id).ok_or_else(|| format!("there is no job {id}"))?;
         if job.has_ended() {
             return Err(format!("job {id} is {} already", job.status().state));

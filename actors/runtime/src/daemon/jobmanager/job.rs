@@ -5,7 +5,7 @@ use crate::daemon::memory::RememberedJob;
 use crate::master::JobMasterMessage;
 use crate::node::Peer;
 use crate::process::child::{self, ChildMessage};
-use crate::protocol::{Assignment, Changed, MasterSpec, RoleSpec, ToMaster, WorkerSpec};
+use crate::protocol::{Assignment, Call, Changed, GraphSummary, MasterSpec, RoleSpec, ToMaster, WorkerSpec};
 use crate::report::{CheckpointReport, JobStatus};
 use crate::resource::SlotGrant;
 use crate::status::JobState;
@@ -92,6 +92,9 @@ impl Job {
     ) -> Result<Self, String> {
         let mut job = Self::ended(remembered, daemon).await?;
         job.is_taken_up = job.remembered.masters > 0;
+        if job.is_taken_up {
+            job.suspend();
+        }
         Ok(Job { authority: Some(authority), folder, host, ..job })
     }
 
@@ -187,11 +190,20 @@ impl Job {
 
     pub(super) fn on_child_ended(&mut self) {
         self.child = None;
-        self.peer = None;
+        self.on_master_lost();
     }
 
     pub(super) fn on_master_lost(&mut self) {
         self.peer = None;
+        self.suspend();
+    }
+
+    /// Nobody tells what the job does until its master is back, or another in its place.
+    fn suspend(&mut self) {
+        let status = &self.remembered.status;
+        if !status.state.is_terminal() && status.state != JobState::Suspended {
+            self.set_status(JobStatus { state: JobState::Suspended, ..status.clone() });
+        }
     }
 
     /// Ends the master's process, wherever it hangs.
@@ -200,6 +212,12 @@ impl Job {
             child.stop(None);
         }
         child::kill_recorded(&self.folder.join("master"));
+    }
+
+    /// The next master has another graph. The last one is deposed: it must not start workers for this one.
+    pub(super) fn rescale(&mut self, call: Call, graph: GraphSummary) {
+        self.remembered.masters += 1;
+        (self.remembered.call, self.remembered.graph) = (call, graph);
     }
 
     /// What the next master is started with.

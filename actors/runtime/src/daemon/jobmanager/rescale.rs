@@ -1,0 +1,120 @@
+//! Gives a job another parallelism: its program plans the graph anew, the job takes a checkpoint, and another master
+//! goes on from there with the new graph.
+//!
+//! Until the new graph is written down the job is as it was, and from then on the former master is deposed: whatever
+//! ends in between, the job has one of the two parallelisms and goes on from its last checkpoint.
+
+use super::{DaemonMessage, Job, Planned, Planning, State, keep};
+use crate::node::{PeerId, Reply};
+use crate::protocol::{Answer, Call, GraphSummary, Submitted, ToMaster};
+use crate::resource::ResourceManagerMessage;
+use hurtig_dataflow::ids::JobId;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long the checkpoint may take.
+const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// A new parallelism on its way.
+pub struct Rescale {
+    job: JobId,
+    /// The master that has taken the checkpoint.
+    masters: u32,
+    call: Call,
+    graph: GraphSummary,
+    reply: Reply,
+}
+
+impl State {
+    pub(super) async fn rescale(
+        &mut self,
+        client: PeerId,
+        id: JobId,
+        parallelism: Option<usize>,
+        vertices: Vec<(String, usize)>,
+        reply: Reply,
+    ) {
+        let call = self.running(id).and_then(|job| rescaled(job, parallelism, &vertices));
+        let call = match call {
+            Ok(_) if self.planning.values().any(|planning| planning.job == id) => {
+                Err("the job is being rescaled already: try again when that is done".into())
+            }
+            other => other,
+        };
+        match call {
+            Ok(call) => self.plan(Planned::Rescaled, client, id, call, Some(reply)).await,
+            Err(reason) => reply.send(&Answer::<Submitted>::Err(reason)),
+        }
+    }
+
+    /// The program has built the new graph: there must be slots, then a checkpoint is taken.
+    pub(super) fn on_rescale_planned(&self, planning: Planning, graph: GraphSummary) {
+        let Planning { job: id, call, reply: Some(reply), .. } = planning else { return };
+        let job = match self.running(id) {
+            Ok(job) => job,
+            Err(reason) => return reply.send(&Answer::<Submitted>::Err(reason)),
+        };
+        let (own, masters) = (job.remember().graph.slots, job.masters());
+        if job.remember().graph == graph {
+            return reply.send(&Answer::Ok(Submitted { job: id, graph }));
+        }
+        let Some(master) = job.peer().cloned() else { return };
+        let (answer, rows) = oneshot::channel();
+        let _ = self.resource_manager.cast(ResourceManagerMessage::Overview { reply: answer });
+        let myself = self.myself.clone();
+        self.tasks.spawn(async move {
+            let rows = rows.await.unwrap_or_default();
+            let free: usize = rows.iter().map(|(_, slots, used)| slots - used).sum();
+            let taken = if graph.slots > own + free {
+                let (needed, there) = (graph.slots, own + free);
+                Err(format!("the job would need {needed} slots, and {there} are there: add TaskManagers"))
+            } else {
+                let asked = master.ask::<_, Answer<String>>(&ToMaster::Checkpoint, CHECKPOINT_TIMEOUT).await;
+                asked.unwrap_or_else(|error| Err(error.to_string()))
+            };
+            match taken {
+                Ok(checkpoint) => {
+                    tracing::info!(job = %id, "rescaled from checkpoint {checkpoint} on");
+                    let rescale = Box::new(Rescale { job: id, masters, call, graph, reply });
+                    let _ = myself.cast(DaemonMessage::Rescale(rescale));
+                }
+                Err(reason) => reply.send(&Answer::<Submitted>::Err(reason)),
+            }
+        });
+    }
+
+    /// The checkpoint is complete: another master begins.
+    pub(super) async fn on_rescale(&mut self, rescale: Rescale) {
+        let Rescale { job: id, masters, call, graph, reply } = rescale;
+        let running = self.running(id).and_then(|job| match job.masters() == masters {
+            true => Ok(()),
+            false => Err(format!("the master of job {id} was replaced meanwhile: try again")),
+        });
+        if let (Ok(()), Some(job)) = (&running, self.jobs.get_mut(&id)) {
+            job.rescale(call, graph.clone());
+            // Written before anything ends: whoever comes later finds the job with its new graph.
+            keep(&*self.memory, job.remember());
+            self.replace_master(id).await;
+        }
+        reply.send(&running.map(|()| Submitted { job: id, graph }));
+    }
+}
+
+/// How the program is called to have another parallelism.
+fn rescaled(job: &Job, parallelism: Option<usize>, vertices: &[(String, usize)]) -> Answer<Call> {
+    let (graph, mut call) = (&job.remember().graph, job.remember().call.clone());
+    let mut rescaled = call.rescaled.take().unwrap_or_default();
+    rescaled.max_parallelism = graph.max_parallelism;
+    rescaled.parallelism = parallelism.or(rescaled.parallelism);
+    for (uid, subtasks) in vertices {
+        let vertex = graph.vertices.iter().find(|vertex| vertex.operators.contains(uid));
+        let Some(vertex) = vertex else {
+            let known: Vec<&str> =
+                graph.vertices.iter().flat_map(|vertex| &vertex.operators).map(String::as_str).collect();
+            return Err(format!("the job has no operator '{uid}', but {}", known.join(", ")));
+        };
+        rescaled.of_uids.extend(vertex.operators.iter().map(|operator| (operator.clone(), *subtasks)));
+    }
+    call.rescaled = Some(rescaled);
+    Ok(call)
+}
