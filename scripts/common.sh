@@ -18,12 +18,17 @@ has() {
 # says how to get it.
 need() {
     has "$1" && return
-    if [ "$(id -u)" = 0 ] && has apt-get; then
-        say "installing $2, for $1"
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" </dev/null
-    fi
+    install_package "$2"
     has "$1" || die "'$1' is missing: install it (Debian: sudo apt-get install $2)"
+}
+
+# install_package PACKAGE: if we are root and this is Debian.
+install_package() {
+    if [ "$(id -u)" = 0 ] && has apt-get; then
+        say "installing $1"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" </dev/null
+    fi
 }
 
 need_rust() {

@@ -37,6 +37,8 @@ pub struct Options {
     pub through: Option<SocketAddr>,
     /// The addresses of the JobManagers' machine and of each TaskManager's, if they are not all the same.
     pub hosts: Vec<Ipv4Addr>,
+    /// Environment variables of all processes.
+    pub variables: Vec<(String, String)>,
 }
 
 impl Options {
@@ -54,7 +56,15 @@ impl Default for Options {
         // where.
         let defines =
             ["heartbeat.interval=500ms", "heartbeat.timeout=5s", "rest.port=0"].map(String::from).to_vec();
-        Options { task_managers: 3, slots: 2, standbys: 0, defines, through: None, hosts: Vec::new() }
+        Options {
+            task_managers: 3,
+            slots: 2,
+            standbys: 0,
+            defines,
+            through: None,
+            hosts: Vec::new(),
+            variables: Vec::new(),
+        }
     }
 }
 
@@ -281,6 +291,7 @@ impl Cluster {
         let mut command = Command::new(&self.hurtig);
         command
             .current_dir(self.folder())
+            .envs(self.options.variables.iter().cloned())
             .env("HURTIG_CLUSTER_DIR", self.folder())
             .env("HURTIG_CLUSTER_JOBMANAGER", job_manager)
             .env("HURTIG_CLUSTER_CERTIFICATES", self.certificates(certificates))

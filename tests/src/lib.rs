@@ -10,3 +10,4 @@ pub mod network;
 pub mod processes;
 pub mod programs;
 pub mod proxy;
+pub mod services;

@@ -102,10 +102,28 @@ fn how_far_a_job_has_come_counts_files_that_are_not_begun() {
     }
     let env = Environment::new();
     env.from_source(FileSource::text(data.path()), WatermarkStrategy::none(), "text").discard();
-    let mut config = jobs::config(1, None);
+    let seen = progress_of(&env, 1);
+    assert_eq!((seen.first(), seen.last()), (Some(&(0, total)), Some(&(total, total))));
+    assert!(seen.is_sorted_by_key(|(read, _)| *read), "{seen:?}");
+}
+
+#[test]
+fn how_far_a_job_has_come_is_known_of_counted_records() {
+    let env = Environment::new();
+    env.from_range(0..200_000).discard();
+    let numbers = GeneratorSource::new(|n| (n, n)).with_count(100_000);
+    env.generate(numbers, WatermarkStrategy::none()).discard();
+    let (seen, total) = (progress_of(&env, 2), 200_000 * 8 + 100_000 * 16);
+    assert_eq!(seen.last(), Some(&(total, total)));
+    assert!(seen.is_sorted_by_key(|(read, _)| *read), "{seen:?}");
+}
+
+/// How far a job has come, in bytes of all, each time that is told.
+fn progress_of(env: &Environment, parallelism: usize) -> Vec<(u64, u64)> {
+    let mut config = jobs::config(parallelism, None);
     config.execution.batch_size = 64;
-    let seen = jobs::run(async {
-        let job = jobs::start(&env, &config, None).await.expect("the job starts");
+    jobs::run(async {
+        let job = jobs::start(env, &config, None).await.expect("the job starts");
         let mut status = job.client.subscribe();
         let mut seen = Vec::new();
         loop {
@@ -118,9 +136,7 @@ fn how_far_a_job_has_come_counts_files_that_are_not_begun() {
         }
         job.cluster.shutdown().await;
         seen
-    });
-    assert_eq!((seen.first(), seen.last()), (Some(&(0, total)), Some(&(total, total))));
-    assert!(seen.is_sorted_by_key(|(read, _)| *read), "{seen:?}");
+    })
 }
 
 #[test]

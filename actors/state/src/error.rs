@@ -30,7 +30,7 @@ pub enum ErrorKind {
 pub enum Error {
     /// No store for this kind of location.
     #[error(
-        "'{location}' cannot hold checkpoints: scheme '{scheme}' is not supported; use a path, 'file:///path' or, in tests, 'memory:'"
+        "'{location}' cannot hold checkpoints: scheme '{scheme}' is not supported{}; use a path, 'file:///path', 's3://bucket/path', 'hdfs://namenode/path' or, in tests, 'memory:'", missing_feature(.scheme)
     )]
     UnsupportedScheme {
         /// The scheme asked for.
@@ -317,6 +317,15 @@ fn innermost(error: &dyn StdError) -> String {
 fn cannot_be_made(path: String) -> Error {
     let reason = "its folder cannot be made there: name another place".into();
     Error::InvalidLocation { location: path, reason }
+}
+
+/// What to do where a scheme is supported by other builds only.
+fn missing_feature(scheme: &str) -> &'static str {
+    match scheme {
+        "s3" | "s3a" => " by this program: build it with the feature 's3' of the crate 'hurtig'",
+        "hdfs" => " by this program: build it with the feature 'hdfs' of the crate 'hurtig'",
+        _ => "",
+    }
 }
 
 #[cfg(test)]

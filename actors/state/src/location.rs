@@ -12,7 +12,12 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 /// Memory stores by name: every opening of a name must see the same files, as with any other store.
 static MEMORY: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
 
-/// Understands paths, `file:` and `memory:`.
+/// Buckets by name: their connections are used again.
+#[cfg(feature = "s3")]
+static BUCKETS: LazyLock<Mutex<HashMap<String, Arc<object_store::aws::AmazonS3>>>> =
+    LazyLock::new(Mutex::default);
+
+/// Understands paths, `file:`, `memory:` and, where they are built in, `s3:` and `hdfs:`.
 pub(crate) fn parse(location: &str) -> Result<Directory, Error> {
     let invalid =
         |reason: &str| Error::InvalidLocation { location: location.to_string(), reason: reason.to_string() };
@@ -33,6 +38,14 @@ pub(crate) fn parse(location: &str) -> Result<Directory, Error> {
             percent_decoded(path).ok_or_else(|| invalid("a percent sign is not followed by two digits"))?;
         return local(location, PathBuf::from(path));
     }
+    #[cfg(feature = "s3")]
+    if let Some(rest) = location.strip_prefix("s3://").or_else(|| location.strip_prefix("s3a://")) {
+        return s3(location, rest);
+    }
+    #[cfg(feature = "hdfs")]
+    if let Some(rest) = location.strip_prefix("hdfs://") {
+        return hdfs(location, rest);
+    }
     if let Some((scheme, _)) = location.split_once("://") {
         return Err(Error::UnsupportedScheme { scheme: scheme.into(), location: location.into() });
     }
@@ -49,6 +62,67 @@ fn memory(location: &str, rest: &str) -> Result<Directory, Error> {
     let store = stores.entry(name.to_string()).or_default().clone();
     let url =
         if root.as_ref().is_empty() { format!("memory:{name}") } else { format!("memory:{name}/{root}") };
+    Ok(Directory { store, root, url, is_local: false })
+}
+
+/// HDFS clusters by the address of their NameNode or the name of their service.
+#[cfg(feature = "hdfs")]
+static CLUSTERS: LazyLock<Mutex<HashMap<String, Arc<hdfs_native_object_store::HdfsObjectStore>>>> =
+    LazyLock::new(Mutex::default);
+
+/// A place in HDFS. Its configuration is read from `$HADOOP_CONF_DIR`, where it names services and encryption; who we are
+/// says `$HADOOP_USER_NAME`, or Kerberos.
+#[cfg(feature = "hdfs")]
+fn hdfs(location: &str, rest: &str) -> Result<Directory, Error> {
+    let invalid = |reason: String| Error::InvalidLocation { location: location.to_string(), reason };
+    let (cluster, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if cluster.is_empty() {
+        return Err(invalid("it names no NameNode and no service: 'hdfs://namenode:8020/path'".into()));
+    }
+    let root = Path::parse(path).map_err(|error| invalid(error.to_string()))?;
+    let mut clusters = CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let store = match clusters.get(cluster) {
+        Some(store) => Arc::clone(store),
+        None => {
+            let builder = hdfs_native_object_store::HdfsObjectStoreBuilder::new();
+            let built = builder.with_url(format!("hdfs://{cluster}")).build();
+            let store = Arc::new(built.map_err(|error| invalid(error.to_string()))?);
+            clusters.insert(cluster.to_string(), Arc::clone(&store));
+            store
+        }
+    };
+    let url = match root.as_ref() {
+        "" => format!("hdfs://{cluster}"),
+        path => format!("hdfs://{cluster}/{path}"),
+    };
+    Ok(Directory { store, root, url, is_local: false })
+}
+
+/// A place in a bucket. Who we are, where the bucket is and how it is reached say the environment variables that Amazon's
+/// own tools read: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, and
+/// `AWS_ALLOW_HTTP=true` for a store without TLS.
+#[cfg(feature = "s3")]
+fn s3(location: &str, rest: &str) -> Result<Directory, Error> {
+    let invalid = |reason: String| Error::InvalidLocation { location: location.to_string(), reason };
+    let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if bucket.is_empty() {
+        return Err(invalid("it names no bucket: 's3://bucket/path'".into()));
+    }
+    let root = Path::parse(path).map_err(|error| invalid(error.to_string()))?;
+    let mut buckets = BUCKETS.lock().unwrap_or_else(PoisonError::into_inner);
+    let store = match buckets.get(bucket) {
+        Some(store) => Arc::clone(store),
+        None => {
+            let builder = object_store::aws::AmazonS3Builder::from_env().with_bucket_name(bucket);
+            let store = Arc::new(builder.build().map_err(|error| invalid(error.to_string()))?);
+            buckets.insert(bucket.to_string(), Arc::clone(&store));
+            store
+        }
+    };
+    let url = match root.as_ref() {
+        "" => format!("s3://{bucket}"),
+        path => format!("s3://{bucket}/{path}"),
+    };
     Ok(Directory { store, root, url, is_local: false })
 }
 
@@ -124,8 +198,21 @@ mod tests {
             let error = parse(location).err().unwrap().to_string();
             assert!(error.contains(words), "{error}");
         };
-        check("s3://bucket/x", "scheme 's3' is not supported; use a path, 'file:///path'");
-        check("hdfs://namenode/x", "scheme 'hdfs' is not supported");
+        check("ftp://host/x", "scheme 'ftp' is not supported; use a path, 'file:///path'");
+        #[cfg(not(feature = "hdfs"))]
+        check(
+            "hdfs://namenode/x",
+            "scheme 'hdfs' is not supported by this program: build it with the feature",
+        );
+        #[cfg(feature = "hdfs")]
+        check("hdfs:///x", "it names no NameNode");
+        #[cfg(not(feature = "s3"))]
+        check(
+            "s3://bucket/x",
+            "scheme 's3' is not supported by this program: build it with the feature 's3'",
+        );
+        #[cfg(feature = "s3")]
+        check("s3:///x", "it names no bucket");
         check("", "it is empty");
         check("file://host/x", "needs an absolute path");
         check("file:///a%2", "percent");

@@ -65,7 +65,7 @@ impl SnapshotDir {
 /// use hurtig_state::CheckpointStore;
 /// let store = CheckpointStore::open("memory:example").unwrap();
 /// assert_eq!(store.location(), "memory:example");
-/// assert!(CheckpointStore::open("s3://bucket").unwrap_err().to_string().contains("'s3' is not supported"));
+/// assert!(CheckpointStore::open("ftp://host").unwrap_err().to_string().contains("'ftp' is not supported"));
 /// ```
 #[derive(Clone, Debug)]
 pub struct CheckpointStore {
@@ -73,7 +73,8 @@ pub struct CheckpointStore {
 }
 
 impl CheckpointStore {
-    /// Opens a location: a path, `file:///path`, or `memory:name`. Nothing is read or created yet.
+    /// Opens a location: a path, `file:///path`, `memory:name`, or, with the feature `s3`, `s3://bucket/path`. Nothing is
+    /// read or created yet.
     ///
     /// A relative path starts at this process's working directory, so it is to be made absolute
     /// ([`location`](Self::location)) before it is sent to another process. A memory store lives as long as the

@@ -5,7 +5,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::cell::RefCell;
 use std::time::Duration;
 
-const WITH_SIZE: &str = "{msg} [{bar:30}] {percent:>3} %  {bytes} of {total_bytes}  {elapsed} (still {eta})";
+const WITH_SIZE: &str = "{msg} [{bar:30}] {percent:>3} %  {elapsed} (still {eta})";
 const WITHOUT_SIZE: &str = "{spinner} {msg}  {elapsed}";
 
 /// A line on standard error that says how a job is doing; nothing where that is no terminal.

@@ -7,6 +7,7 @@ mod isolation;
 mod memory;
 mod rescale;
 mod slots;
+mod stores;
 
 use hurtig::JobState;
 use hurtig_tests::cluster::{Cluster, Options, SOON, free_address};
@@ -44,18 +45,27 @@ fn same(expected: &[String], found: &[String]) {
 /// A job that writes the running counts of made-up events.
 struct Counts {
     folder: TempDir,
+    /// Where checkpoints and savepoints lie, if not in the folder.
+    store: Option<String>,
     count: u64,
     per_second: f64,
 }
 
 impl Counts {
     fn new(count: u64, per_second: f64) -> Self {
-        Counts { folder: folder(), count, per_second }
+        Counts { folder: folder(), store: None, count, per_second }
     }
 
     /// A job that ends when the test has done with it and stops it.
     fn endless() -> Self {
         Counts::new(u64::MAX / 2, 2_000.0)
+    }
+
+    fn place(&self, name: &str) -> String {
+        match &self.store {
+            Some(store) => format!("{store}/{name}"),
+            None => text(&self.folder.path().join(name)).to_string(),
+        }
     }
 
     fn out(&self) -> std::path::PathBuf {
@@ -64,15 +74,14 @@ impl Counts {
 
     /// The command line behind the program.
     fn args(&self, parallelism: usize, more: &[&str]) -> Vec<String> {
-        let checkpoints = self.folder.path().join("checkpoints");
+        let checkpoints = self.place("checkpoints");
         let flags = [
             "--checkpoint-interval=100ms",
             "-Drestart.strategy=fixed-delay",
             "-Drestart.fixed-delay.attempts=1000",
             "-Drestart.fixed-delay.delay=10ms",
         ];
-        let mut args =
-            vec![format!("-p{parallelism}"), format!("--checkpoint-dir={}", checkpoints.display())];
+        let mut args = vec![format!("-p{parallelism}"), format!("--checkpoint-dir={checkpoints}")];
         args.extend(flags.iter().chain(more).map(ToString::to_string));
         let (count, per_second) = (self.count.to_string(), self.per_second.to_string());
         args.extend(["--", "events", text(&self.out()), &count, &per_second].map(str::to_string));
@@ -113,7 +122,7 @@ impl Counts {
             || cluster.job(job).filter(|job| job.state == JobState::Running).map(|job| job.checkpoints);
         let before = until("the job", SOON, told);
         wait_until("news of the job", SOON, || told().is_some_and(|checkpoints| checkpoints != before));
-        cluster.call(&["stop", job, text(&self.folder.path().join("savepoints"))])
+        cluster.call(&["stop", job, &self.place("savepoints")])
     }
 
     /// Has a job that was stopped go on to an end a little further on, and looks whether all is there.

@@ -55,6 +55,8 @@ pub enum DaemonMessage {
     Launch(PeerId, JobId, WorkerId, usize),
     /// From the same: a job's workers there are to end.
     Release(PeerId, JobId),
+    /// From itself: the delay before a job's next master is over.
+    StartMaster(JobId, u32),
     /// From itself: a master has had its time to come back.
     MasterDue(JobId, u32),
     /// From its own task: a job has taken the checkpoint from which it goes on with another parallelism.
@@ -262,6 +264,12 @@ impl Actor for Daemon {
                 if let Some(TaskManager { peer, .. }) = state.task_managers.get(&task_manager) {
                     // One that is gone has no workers of ours.
                     let _ = peer.tell(&ToTaskManager::Release(job));
+                }
+            }
+            DaemonMessage::StartMaster(job, masters) => {
+                let waits = |job: &Job| job.masters() == masters && !job.has_ended();
+                if state.jobs.get(&job).is_some_and(waits) {
+                    state.start_master(job).await;
                 }
             }
             DaemonMessage::MasterDue(job, masters) => state.on_master_due(job, masters).await,
@@ -689,7 +697,12 @@ impl State {
         job.on_master_lost();
         let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
         job.on_released();
-        self.start_master(id).await;
+        let (delay, masters) = (job.delay(), job.masters());
+        if delay.is_zero() {
+            self.start_master(id).await;
+        } else {
+            drop(self.myself.send_after(delay, move || DaemonMessage::StartMaster(id, masters)));
+        }
     }
 }
 

@@ -90,7 +90,8 @@ impl<T: Record> Source for GeneratorSource<T> {
     type Split = Strided;
 
     fn enumerator(&self, restored: Option<&[u8]>) -> OpResult<Box<dyn SplitEnumerator<Strided>>> {
-        Ok(Box::new(PerSubtask::new(restored, |index, of| Strided { next: index as u64, step: of as u64 })?))
+        let split = |index, of| Strided { next: index as u64, step: of as u64 };
+        Ok(Box::new(PerSubtask::new(restored, split)?.sized(self.count.is_some())))
     }
 
     fn open(&self, split: Strided, _: &Place) -> OpResult<Box<dyn SplitReader<Out = T, Split = Strided>>> {
@@ -174,6 +175,10 @@ impl<T: Record> SplitReader for Reader<T> {
 
     fn position(&self) -> Strided {
         self.split.clone()
+    }
+
+    fn progress(&self) -> Option<(u64, u64)> {
+        self.source.count.map(|count| self.split.progress::<T>(&(0..count)))
     }
 }
 

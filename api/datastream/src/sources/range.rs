@@ -33,6 +33,14 @@ impl Strided {
         self.next = first + count * step;
         (0..count).map(move |n| first + n * step)
     }
+
+    /// Bytes taken and in all, if each number of a range stands for a `T`.
+    pub(crate) fn progress<T>(&self, range: &Range<u64>) -> (u64, u64) {
+        let bytes = size_of::<T>().max(1) as u64;
+        let read = self.next.saturating_sub(range.start) / self.step;
+        let size = range.end.saturating_sub(range.start) / self.step;
+        (read.min(size).saturating_mul(bytes), size.saturating_mul(bytes))
+    }
 }
 
 impl Source for RangeSource {
@@ -41,10 +49,8 @@ impl Source for RangeSource {
 
     fn enumerator(&self, restored: Option<&[u8]>) -> OpResult<Box<dyn SplitEnumerator<Strided>>> {
         let start = self.range.start;
-        Ok(Box::new(PerSubtask::new(restored, move |index, of| Strided {
-            next: start + index as u64,
-            step: of as u64,
-        })?))
+        let split = move |index, of| Strided { next: start + index as u64, step: of as u64 };
+        Ok(Box::new(PerSubtask::new(restored, split)?.sized(true)))
     }
 
     fn open(&self, split: Strided, _: &Place) -> OpResult<Box<dyn SplitReader<Out = u64, Split = Strided>>> {
@@ -75,11 +81,7 @@ impl SplitReader for Reader {
     }
 
     fn progress(&self) -> Option<(u64, u64)> {
-        let bytes = size_of::<u64>() as u64;
-        let (start, step) = (self.range.start, self.split.step);
-        let read = self.split.next.saturating_sub(start) / step;
-        let size = self.range.end.saturating_sub(start) / step;
-        Some((read.min(size) * bytes, size * bytes))
+        Some(self.split.progress::<u64>(&self.range))
     }
 }
 

@@ -12,6 +12,8 @@ pub(super) struct PerSubtask<S> {
     make: Make<S>,
     /// `None` before the first subtask has asked: their number is not known yet.
     left: Option<VecDeque<S>>,
+    /// Whether readers know how much there is in their splits.
+    is_sized: bool,
 }
 
 impl<S: Split> PerSubtask<S> {
@@ -20,7 +22,13 @@ impl<S: Split> PerSubtask<S> {
         make: impl Fn(usize, usize) -> S + Send + 'static,
     ) -> OpResult<Self> {
         let left = restored.map(rmp_serde::from_slice).transpose()?.flatten();
-        Ok(PerSubtask { make: Box::new(make), left })
+        Ok(PerSubtask { make: Box::new(make), left, is_sized: false })
+    }
+
+    /// Says whether readers know how much there is in their splits.
+    pub(super) fn sized(mut self, is_sized: bool) -> Self {
+        self.is_sized = is_sized;
+        self
     }
 }
 
@@ -34,6 +42,11 @@ impl<S: Split> SplitEnumerator<S> for PerSubtask<S> {
 
     fn snapshot(&self) -> OpResult<Vec<u8>> {
         Ok(rmp_serde::to_vec_named(&self.left)?)
+    }
+
+    fn unread(&self) -> Option<u64> {
+        // All splits begin at once: what is not handed out yet soon will be.
+        (self.is_sized && self.left.as_ref().is_some_and(VecDeque::is_empty)).then_some(0)
     }
 }
 

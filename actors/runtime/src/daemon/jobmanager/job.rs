@@ -18,10 +18,14 @@ use hurtig_transport::{Authority, Identity, Name, Role, Tls, Validity};
 use ractor::{ActorId, ActorRef};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Masters that may end one after the other before any of them has had the job run.
-const FRUITLESS_MASTERS: u32 = 3;
+const FRUITLESS_MASTERS: u32 = 6;
+
+/// Before the third of them is started; twice as long before each after it.
+const MASTER_DELAY: Duration = Duration::from_millis(250);
 
 /// Checkpoints that a new master is told of.
 const REMEMBERED_CHECKPOINTS: usize = 3;
@@ -361,6 +365,15 @@ impl Job {
         self.fruitless += 1;
         (self.fruitless >= FRUITLESS_MASTERS)
             .then(|| format!("the job's master ended {} times before the job ran: {how}", self.fruitless))
+    }
+
+    /// How long to wait before another master is started. What makes masters end at once may pass, such as a machine whose
+    /// network is away.
+    pub(super) fn delay(&self) -> Duration {
+        match self.fruitless {
+            0 | 1 => Duration::ZERO,
+            fruitless => MASTER_DELAY * 2_u32.pow(fruitless - 2),
+        }
     }
 
     pub(super) fn end(&mut self, state: JobState, reason: Option<&str>, now: Timestamp) {
