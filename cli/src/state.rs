@@ -78,6 +78,7 @@ impl Summary {
             (StateKind::Keyed, RowLayout::Table) => "keyed",
             (StateKind::Keyed, RowLayout::Namespaced) => "keyed, by window",
             (StateKind::Keyed, RowLayout::Timers) => "timers",
+            (StateKind::Keyed, RowLayout::PerGroup) => "per key group",
             (StateKind::List, _) => "list",
             (StateKind::Union, _) => "union list",
             (StateKind::Broadcast, _) => "broadcast",

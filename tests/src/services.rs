@@ -99,7 +99,8 @@ impl Hdfs {
     pub fn start() -> Self {
         let jars = fetched("hadoop", "jars").join("jars");
         let folder = tempfile::tempdir().expect("a folder");
-        let at = |name: &str| folder.path().join(name);
+        let root = folder.path().to_path_buf();
+        let at = |name: &str| root.join(name);
         // The jars have no web pages, without which the NameNode does not start.
         for place in ["conf", "web/webapps/hdfs", "web/webapps/datanode", "web/webapps/static"] {
             fs::create_dir_all(at(place)).expect("a folder");

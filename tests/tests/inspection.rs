@@ -91,7 +91,10 @@ fn a_savepoint_is_listed_shown_and_exported_without_its_program() {
     assert_eq!(listed["sources"][0]["uid"], json!("numbers"));
 
     // All events are in the one window that is open.
-    let rows = json_lines(&state(&["export", &savepoint, "--operator", "windows"]));
+    let mut by_window = of("windows")["states"].as_array().into_iter().flatten();
+    let panes = by_window.find(|state| state["kind"] == "keyed, by window").expect("a state");
+    let name = panes["name"].as_str().expect("a name");
+    let rows = json_lines(&state(&["export", &savepoint, "--operator", "windows", "--state", name]));
     let in_windows: BTreeMap<u64, u64> = rows
         .iter()
         .filter(|row| row.get("value").is_some_and(Value::is_u64))

@@ -81,14 +81,20 @@ fn a_job_is_uploaded_run_watched_stopped_and_run_on_over_rest() {
     let wanted = json!({ counts: { "parallelism": { "lowerBound": 1, "upperBound": 3 } } });
     let answer = send(page, "PUT", &at("/resource-requirements"), &wanted);
     assert_eq!(answer.status, 200, "{}", answer.body);
-    wait(page, &at(""), |job| job["status-counts"]["RUNNING"] == 5);
+    let runs_with = |parallelism: [u64; 2]| {
+        wait(page, &at(""), |job| {
+            let is = |vertex: usize| job["vertices"][vertex]["parallelism"] == parallelism[vertex];
+            job["status-counts"]["RUNNING"] == 2 && is(0) && is(1)
+        });
+    };
+    runs_with([2, 3]);
     let wanted = json!({ counts: { "parallelism": { "lowerBound": 1, "upperBound": 500 } } });
     let refused = send(page, "PUT", &at("/resource-requirements"), &wanted);
     assert!(refused.status == 409 && refused.body.contains("maximum parallelism 128"), "{}", refused.body);
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let answer = request(page, "POST", &format!("/web/jobs/{job}/rescale"), &form, b"parallelism=1");
     assert_eq!(answer.status, 303, "{}", answer.body);
-    wait(page, &at(""), |job| job["status-counts"]["RUNNING"] == 4);
+    runs_with([1, 3]);
     let shown = || request(page, "GET", &format!("/web/jobs/{job}"), &[], &[]).body;
     until("the outcome on the page", SOON, || shown().contains("Rescaled to parallelism 1").then_some(()));
 

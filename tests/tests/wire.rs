@@ -6,10 +6,10 @@ use hurtig::JobState;
 use hurtig_tests::cluster::{Cluster, Options, SOON};
 use hurtig_tests::folders::sorted_lines;
 use hurtig_tests::network::is_own;
-use hurtig_tests::processes::{listening, until_equal, wait_until};
+use hurtig_tests::processes::{listening, until_equal};
 use memchr::memmem;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -113,23 +113,25 @@ fn records_and_program_pass_encrypted_between_all_processes() {
     let own = ["--", "marked", target.to_str().expect("UTF-8"), "4000", "1000", WORD];
     let job = cluster.submit(PROGRAM, &[&flags[..], &[&checkpoints], &own].concat());
     until_equal("workers", SOON, 2, || cluster.all_workers().len());
-    let mut ports = BTreeSet::from([cluster.address().port()]);
-    let processes = || {
-        let all = cluster.masters().into_iter().chain(cluster.all_workers());
-        all.flat_map(|process| listening(process.id)).map(|address| address.port()).collect::<Vec<_>>()
-    };
-    // The master's, and that of each worker for the others.
-    wait_until("their ports", SOON, || processes().len() >= 3);
-    ports.extend(processes());
+    let ports = |process: u32| listening(process).into_iter().map(|address| address.port());
+    let of_job_manager: Vec<u16> = ports(cluster.job_manager.id()).collect();
+    let of_masters: Vec<u16> = cluster.masters().iter().flat_map(|master| ports(master.id)).collect();
+    let of_workers =
+        || -> Vec<u16> { cluster.all_workers().iter().flat_map(|worker| ports(worker.id)).collect() };
+    until_equal("ports of workers", SOON, 2, || of_workers().len());
+    let of_workers = of_workers();
     cluster.wait_for(&job, JobState::Finished, SOON);
     let lines = sorted_lines(&target);
     assert!(lines.len() == 4_000 && lines[0].contains(upper), "{} lines", lines.len());
 
     let heard = heard.lock().expect("nothing fails with it");
     assert!(heard.words[CONTROL] > 0, "the eavesdropper does not hear");
-    for port in &ports {
-        assert!(heard.bytes.get(port).is_some_and(|bytes| *bytes > 1_000), "nothing was heard of {port}");
-    }
+    let is_heard = |port: &&u16| heard.bytes.get(port).is_some_and(|bytes| *bytes > 1_000);
+    // One for the cluster, one for the job's master.
+    assert_eq!(of_job_manager.iter().filter(is_heard).count(), 2, "{of_job_manager:?}");
+    assert_eq!(of_masters.iter().filter(is_heard).count(), 1, "{of_masters:?}");
+    // Of two workers one dials the other.
+    assert_eq!(of_workers.iter().filter(is_heard).count(), 1, "{of_workers:?}");
     let program = std::fs::metadata(PROGRAM).expect("the program").len() as usize;
     // Sent once to the JobManager and from there to each TaskManager.
     assert!(heard.bytes[&cluster.address().port()] > 3 * program);

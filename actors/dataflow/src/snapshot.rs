@@ -41,6 +41,8 @@ pub enum RowLayout {
     Namespaced,
     /// A time and a key; a row that is deleted is both, one that is dropped the first.
     Timers,
+    /// One value for the key group.
+    PerGroup,
 }
 
 /// Stands for a key group where rows are of a state that has none: broadcast state.

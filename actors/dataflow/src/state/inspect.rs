@@ -13,7 +13,7 @@ pub struct StoredRow {
     pub group: Option<u16>,
     /// The window or time it belongs to, in state that has such.
     pub time: Option<i64>,
-    /// Its key; `None` for an item of a list.
+    /// Its key; `None` for an item of a list, or a value of the whole key group.
     pub key: Option<Vec<u8>>,
     /// Its value; `None` for a timer.
     pub value: Option<Vec<u8>>,
@@ -57,6 +57,10 @@ pub fn stored_rows(state: &StateSnapshot) -> Result<Vec<StoredRow>, Error> {
                     let key = value(&mut rest).map_err(fail)?.to_vec();
                     rows.remove(&(*first, Some(time), key));
                 }
+                (RowOp::Put, RowLayout::PerGroup) => {
+                    let value = value(&mut rest).map_err(fail)?.to_vec();
+                    rows.insert((*first, None, Vec::new()), Some(value));
+                }
                 (RowOp::Put, layout) => {
                     array(&mut rest).map_err(fail)?;
                     let time = match layout {
@@ -76,7 +80,7 @@ pub fn stored_rows(state: &StateSnapshot) -> Result<Vec<StoredRow>, Error> {
     let row = |((group, time, key), value): (Place, _)| StoredRow {
         group: (group != UNKEYED).then_some(group),
         time,
-        key: Some(key),
+        key: Some(key).filter(|key| !key.is_empty()),
         value,
     };
     let item = |item: &serde_bytes::ByteBuf| StoredRow {

@@ -43,7 +43,7 @@ impl Rates {
         Rates { busy: 1.0, ..Rates::default() }
     }
 
-    pub(super) fn are_apart(from: &SubtaskReport, to: &SubtaskReport) -> bool {
+    fn are_apart(from: &SubtaskReport, to: &SubtaskReport) -> bool {
         to.elapsed_ns.saturating_sub(from.elapsed_ns) >= APART_NS
     }
 

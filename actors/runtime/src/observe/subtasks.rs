@@ -61,7 +61,9 @@ pub struct SubtaskObservation {
     pub states: Vec<(SubtaskState, Timestamp)>,
     /// Its last numbers.
     pub report: SubtaskReport,
-    /// When they came.
+    /// The numbers from which on rates are measured.
+    since: SubtaskReport,
+    /// When its last numbers came.
     pub reported_at: Option<Timestamp>,
     /// What changed between its last two reports, per second.
     pub rates: Rates,
@@ -74,8 +76,16 @@ impl SubtaskObservation {
             (SubtaskState::Scheduled, now),
             (SubtaskState::Deploying, now),
         ];
-        let report = SubtaskReport::default();
-        SubtaskObservation { attempt, worker, states, report, reported_at: None, rates: Rates::default() }
+        let (report, since) = (SubtaskReport::default(), SubtaskReport::default());
+        SubtaskObservation {
+            attempt,
+            worker,
+            states,
+            report,
+            since,
+            reported_at: None,
+            rates: Rates::default(),
+        }
     }
 
     /// Its state.
@@ -117,14 +127,13 @@ impl SubtaskObservation {
     }
 
     pub(super) fn on_report(&mut self, report: &SubtaskReport, now: Timestamp) {
-        if let Some(rates) = Rates::between(&self.report, report) {
-            self.rates = rates;
-        }
+        let rates = Rates::between(&self.since, report);
         // Reports that come close upon each other are of one moment: rates are measured from the older.
-        let is_of_moment = self.reported_at.is_some() && !Rates::are_apart(&self.report, report);
-        if !is_of_moment || self.state().is_end() {
-            self.report = report.clone();
+        if rates.is_some() || self.reported_at.is_none() {
+            self.since = report.clone();
         }
+        self.rates = rates.unwrap_or(self.rates);
+        self.report = report.clone();
         self.reported_at = Some(now);
     }
 
@@ -181,7 +190,7 @@ mod tests {
         assert_eq!(rates.records_out, 100.0);
         // One millisecond later another comes.
         subtask.on_report(&report(2_001, 1_251, 500, 120), 2_001);
-        assert_eq!(subtask.rates_at(2_500).records_out, 100.0);
+        assert_eq!((subtask.rates_at(2_500).records_out, subtask.report.records_out), (100.0, 120));
         subtask.on_report(&report(3_000, 2_250, 500, 310), 3_000);
         assert_eq!(subtask.rates_at(3_000).records_out, 200.0);
     }

@@ -3,7 +3,7 @@
 use hurtig_dataflow::Timestamp;
 use hurtig_dataflow::error::Error;
 use hurtig_dataflow::key::KeyGroupRange;
-use hurtig_dataflow::snapshot::{GroupRows, RowOp, StateKind, StateSnapshot};
+use hurtig_dataflow::snapshot::{GroupRows, RowLayout, RowOp, StateKind, StateSnapshot};
 use hurtig_dataflow::state::State;
 use hurtig_dataflow::time::MIN_TIMESTAMP;
 
@@ -43,6 +43,10 @@ impl Fired {
 impl State for Fired {
     fn kind(&self) -> StateKind {
         StateKind::Keyed
+    }
+
+    fn layout(&self) -> RowLayout {
+        RowLayout::PerGroup
     }
 
     fn snapshot(&self, out: &mut StateSnapshot) -> Result<(), Error> {
