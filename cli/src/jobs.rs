@@ -11,11 +11,13 @@ use hurtig::config::Origin;
 use hurtig::daemon::client::ClusterClient;
 use hurtig::dataflow::error::describe;
 use hurtig::dataflow::ids::JobId;
-use hurtig::protocol::{Call, GraphSummary, Submitted};
+use hurtig::protocol::{Call, GraphSummary, Submitted, VertexSummary};
+use hurtig::report::CheckpointReport;
 use hurtig::{Config, JobState, JobStatus, ProgressLine};
 use hurtig_metadata::ProgramHash;
 use hurtig_transport::Role;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
 
 use crate::daemons::{Common, asked_to_end};
 use crate::failure::Failure;
@@ -27,6 +29,9 @@ use crate::table::{Column, Table};
 pub(crate) struct JobArgs {
     /// The job's id, or the beginning of it
     job: String,
+    /// As JSON, for scripts
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -38,6 +43,9 @@ pub(crate) struct SavepointArgs {
     job: String,
     /// Folder for the savepoint [default: the one of 'savepoint.dir']
     target: Option<String>,
+    /// As JSON, for scripts
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -63,6 +71,9 @@ pub(crate) struct RescaleArgs {
     /// Subtasks of the vertex that the operator with this uid is part of; may be repeated
     #[arg(long = "vertex", value_name = "UID=N", value_parser = vertex)]
     vertices: Vec<(String, usize)>,
+    /// As JSON, for scripts
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -82,7 +93,7 @@ pub(crate) struct ListArgs {
     common: Common,
 }
 
-fn with_client<T>(
+pub(crate) fn with_client<T>(
     config: &Config,
     work: impl AsyncFnOnce(&ClusterClient) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
@@ -206,17 +217,25 @@ fn graph_text(graph: &GraphSummary) -> String {
     text
 }
 
+fn status_as_json(job: &JobStatus) -> Value {
+    json!({
+        "id": job.id.to_string(), "name": job.name, "state": job.state, "attempt": job.attempt.0,
+        "restarts": job.restarts, "checkpoints": job.checkpoints_completed, "failure": job.failure,
+    })
+}
+
+fn checkpoint_as_json(report: &CheckpointReport) -> Value {
+    json!({
+        "location": report.location, "bytes": report.bytes, "written_bytes": report.written_bytes,
+        "duration_ms": report.duration_ms,
+    })
+}
+
 pub(crate) fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
     let config = args.common.config()?;
     let jobs = with_client(&config, async |client| Ok(client.list().await?))?;
     if args.json {
-        let row = |job: &JobStatus| {
-            serde_json::json!({
-                "id": job.id.to_string(), "name": job.name, "state": job.state, "restarts": job.restarts,
-                "checkpoints": job.checkpoints_completed, "failure": job.failure,
-            })
-        };
-        println!("{}", serde_json::Value::from(jobs.iter().map(row).collect::<Vec<_>>()));
+        println!("{}", Value::from(jobs.iter().map(status_as_json).collect::<Vec<_>>()));
         return Ok(ExitCode::SUCCESS);
     }
     if jobs.is_empty() {
@@ -242,6 +261,18 @@ pub(crate) fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
 pub(crate) fn info(args: &JobArgs) -> anyhow::Result<ExitCode> {
     let config = args.common.config()?;
     let (status, graph) = with_client(&config, async |client| Ok(client.info(&args.job).await?))?;
+    if args.json {
+        let vertex = |vertex: &VertexSummary| json!({ "name": vertex.name, "parallelism": vertex.parallelism, "uids": vertex.operators });
+        let mut all = status_as_json(&status);
+        all["last_checkpoint"] = status.last_checkpoint.as_ref().map(checkpoint_as_json).into();
+        all["last_savepoint"] = status.last_savepoint.as_ref().map(checkpoint_as_json).into();
+        all["max_parallelism"] = graph.max_parallelism.into();
+        all["vertices"] = graph.vertices.iter().map(vertex).collect::<Vec<_>>().into();
+        all["edges"] =
+            graph.edges.iter().map(|(from, to, by)| json!({ "from": from, "to": to, "by": by })).collect();
+        println!("{all}");
+        return Ok(ExitCode::SUCCESS);
+    }
     println!("job         {}\nname        {}\nstate       {}", status.id, status.name, status.state);
     println!("attempt     {}\nrestarts    {}", status.attempt.0, status.restarts);
     if let Some(failure) = &status.failure {
@@ -269,7 +300,10 @@ pub(crate) fn cancel(args: &JobArgs) -> anyhow::Result<ExitCode> {
         let (status, _) = client.info(&args.job).await?;
         client.cancel(status.id).await?;
         let ended = client.follow(status.id, |_| ()).await?;
-        println!("job {} is {}", ended.id, ended.state);
+        match args.json {
+            true => println!("{}", status_as_json(&ended)),
+            false => println!("job {} is {}", ended.id, ended.state),
+        }
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -293,7 +327,10 @@ pub(crate) fn savepoint(args: &SavepointArgs, stop: bool) -> anyhow::Result<Exit
         if stop {
             client.follow(status.id, |_| ()).await?;
         }
-        println!("{location}");
+        match args.json {
+            true => println!("{}", json!({ "id": status.id.to_string(), "location": location })),
+            false => println!("{location}"),
+        }
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -311,6 +348,7 @@ pub(crate) fn rescale(args: RescaleArgs) -> anyhow::Result<ExitCode> {
                 let reason = again.failure.unwrap_or_else(|| "for no known reason".into());
                 anyhow::bail!("job '{}' failed: {reason}", again.name)
             }
+            _ if args.json => println!("{}", status_as_json(&again)),
             state => println!("{state}"),
         }
         Ok(ExitCode::SUCCESS)

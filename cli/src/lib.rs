@@ -10,6 +10,7 @@ mod demo;
 mod failure;
 mod jobs;
 mod memory;
+mod metrics;
 mod place;
 mod run;
 mod shared;
@@ -22,6 +23,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 const EXIT_CODES: &str = "\
@@ -56,6 +58,8 @@ enum Verb {
     Savepoint(jobs::SavepointArgs),
     /// Give a job of the cluster another parallelism; it goes on from a checkpoint taken for that
     Rescale(jobs::RescaleArgs),
+    Metrics(metrics::Args),
+    /// Look into checkpoints and savepoints
     #[command(subcommand)]
     State(state::Verb),
     Sql(sql::Args),
@@ -69,6 +73,13 @@ enum Verb {
     Certs(certs::Verb),
     Demo(demo::Args),
     Config(config::Args),
+    /// Write manual pages, one for each verb, into a folder
+    ///
+    /// For `man hurtig`: `hurtig man ~/.local/share/man/man1`
+    Man {
+        /// Folder for the pages; it is made if it is not there
+        folder: std::path::PathBuf,
+    },
     /// Print the completion script of a shell
     ///
     /// For bash: `hurtig completions bash > ~/.local/share/bash-completion/completions/hurtig`
@@ -98,6 +109,7 @@ pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Stop(args) => jobs::stop(args),
         Verb::Savepoint(args) => jobs::savepoint(&args, false),
         Verb::Rescale(args) => jobs::rescale(args),
+        Verb::Metrics(args) => metrics::run(&args),
         Verb::State(verb) => state::run(verb),
         Verb::Sql(args) => sql::run(args),
         Verb::Cluster(args) => cluster::run(args),
@@ -106,6 +118,7 @@ pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Certs(verb) => certs::run(verb),
         Verb::Demo(args) => demo::run(args, programs),
         Verb::Config(args) => succeeded(config::run(args, &mut std::io::stdout().lock())),
+        Verb::Man { folder } => succeeded(manual(&folder)),
         Verb::Completions { shell } => {
             succeeded(std::io::stdout().write_all(&completions(shell)).map_err(Into::into))
         }
@@ -115,6 +128,13 @@ pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn succeeded(outcome: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// Writes the manual pages.
+fn manual(folder: &std::path::Path) -> anyhow::Result<()> {
+    let unwritten = || format!("manual pages cannot be written into '{}'", folder.display());
+    std::fs::create_dir_all(folder).with_context(unwritten)?;
+    clap_mangen::generate_to(Cli::command(), folder).with_context(unwritten)
 }
 
 /// The script as bytes: the generator panics if it cannot write, as into a closed pipe.
@@ -139,6 +159,20 @@ mod tests {
         for word in ["run", "demo", "config", "completions", "--version", "126"] {
             assert!(help.contains(word), "{word} is missing in\n{help}");
         }
+    }
+
+    #[test]
+    fn there_is_a_manual_page_for_every_verb() {
+        let folder = tempfile::tempdir().unwrap();
+        let pages = folder.path().join("man1");
+        manual(&pages).unwrap();
+        for verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let page = std::fs::read_to_string(pages.join(format!("hurtig-{}.1", verb.get_name()))).unwrap();
+            assert!(page.contains(".SH SYNOPSIS"), "{page}");
+        }
+        assert!(std::fs::read_to_string(pages.join("hurtig.1")).unwrap().contains("Exit codes"));
+        let error = manual(&pages.join("hurtig.1")).unwrap_err().to_string();
+        assert!(error.contains("hurtig.1"), "{error}");
     }
 
     #[test]

@@ -60,7 +60,16 @@ impl KeyedProcessFunction<u64, Sum> for Ballast {
 }
 
 fn sums_to_files(env: &Environment, out: &Path) {
-    let sums = sums(&events(env, "events", EVENTS, EVENTS_PER_SECOND));
+    sums_to_files_at(EVENTS_PER_SECOND, env, out);
+}
+
+/// The same at a rate at which the job does not end before it is interrupted, however busy the machine is.
+fn sums_to_files_slowly(env: &Environment, out: &Path) {
+    sums_to_files_at(EVENTS_PER_SECOND / 16.0, env, out);
+}
+
+fn sums_to_files_at(per_second: f64, env: &Environment, out: &Path) {
+    let sums = sums(&events(env, "events", EVENTS, per_second));
     sums.map(|sum| format!("{sum:?}")).uid("shown").sink_to(FileSink::text(out)).uid("files");
 }
 
@@ -119,7 +128,7 @@ fn a_job_stopped_with_a_savepoint_goes_on_at_another_parallelism() {
     for (before, after) in [(1, 3), (2, 3), (3, 2), (2, 1)] {
         let (out, savepoints) = (folder(), folder());
         let env = Environment::new();
-        sums_to_files(&env, out.path());
+        sums_to_files_slowly(&env, out.path());
         let location = jobs::run(async {
             let job = jobs::start(&env, &jobs::config(before, INTERVAL), None).await.expect("the job starts");
             job.client.wait_until(|status| status.checkpoints_completed >= 3).await.expect("checkpoints");
@@ -157,7 +166,7 @@ fn a_job_goes_on_from_a_savepoint_that_did_not_stop_it_after_a_crash() {
 /// Runs a job until it has taken some checkpoints, and ends its cluster.
 fn interrupted(out: &Path, dir: &Path, retained: usize) {
     let env = Environment::new();
-    sums_to_files(&env, out);
+    sums_to_files_slowly(&env, out);
     let mut config = jobs::config(2, INTERVAL);
     config.checkpoint.dir = Some(dir.to_path_buf());
     config.checkpoint.retained = retained;
@@ -310,7 +319,7 @@ fn state_of_a_changed_type_is_refused_by_its_name() {
     let savepoints = folder();
     let env = Environment::new();
     let keyed =
-        |env: &Environment| events(env, "events", EVENTS, EVENTS_PER_SECOND).key_by(|event| event.key);
+        |env: &Environment| events(env, "events", EVENTS, EVENTS_PER_SECOND / 16.0).key_by(|event| event.key);
     keyed(&env).process(Last::<u64>::default()).uid("last").discard();
     let location = jobs::run(async {
         let job = jobs::start(&env, &jobs::config(2, INTERVAL), None).await.expect("the job starts");
@@ -416,7 +425,7 @@ fn restarts_end_when_the_strategy_says_so() {
 fn a_job_is_cancelled_while_it_runs_and_while_it_waits_for_its_restart() {
     let out = folder();
     let env = Environment::new();
-    sums_to_files(&env, out.path());
+    sums_to_files_slowly(&env, out.path());
     jobs::run(async {
         let job = jobs::start(&env, &jobs::config(2, None), None).await.expect("the job starts");
         job.client.wait_until(|status| status.records_read() > 0).await.expect("records");

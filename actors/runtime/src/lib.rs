@@ -29,6 +29,9 @@
 //!   operators or key groups are others; what is restored from elsewhere may be deleted by others, and is followed by a
 //!   base.
 //! * 2026-11: the end of a job is a checkpoint like any other, asked of subtasks that have ended.
+//! * 2026-11: a job is rescaled by giving it another master, with the graph planned anew, after a checkpoint: all that
+//!   makes it safe to interrupt is there already for masters that die. A savepoint instead would not do, since the job
+//!   may complete a checkpoint, and publish what it holds, before it stops.
 
 pub mod actors;
 pub mod client;

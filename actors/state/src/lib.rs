@@ -26,6 +26,9 @@
 //!   and state made a snapshot of little state ten times as long.
 //! * 2026-11: state outside memory is in SQLite, whose reads and writes of single keys took the least time of four stores;
 //!   nothing is ever restored from there, so its file needs no journal and no name.
+//! * 2026-11: S3 and HDFS are features: their clients take longer to build than all else here. Their settings come from
+//!   the environment, as with all tools that speak to them: keys in a configuration would be told to every process, and
+//!   shown on pages.
 //! * 2026-11: a transient failure while listing checkpoints is an error, not a skipped checkpoint: falling back to an
 //!   older one than need be would repeat what sinks have already published.
 

@@ -376,7 +376,7 @@ pub use hurtig_runtime::{
     Cluster, Config, JobClient, JobError, JobMetrics, JobState, JobStatus, RunError, config,
 };
 #[doc(hidden)]
-pub use hurtig_runtime::{daemon, process, protocol, report};
+pub use hurtig_runtime::{clock, daemon, process, protocol, report};
 #[cfg(feature = "sql")]
 pub use hurtig_sql as sql;
 pub use program::{configured, execute, run, run_and_then, run_with_args, runtime, start_logging};

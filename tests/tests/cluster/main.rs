@@ -15,6 +15,7 @@ use hurtig_tests::events::KEYS;
 use hurtig_tests::folders::{self, flights_data, published_files, sorted_lines, sorted_rows};
 use hurtig_tests::processes::{kill, listening, running_from, signal, until, until_equal, wait_until};
 use hurtig_tests::programs::{failure, says};
+use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -371,6 +372,19 @@ fn a_job_stops_with_a_savepoint_and_goes_on_from_it_at_another_parallelism() {
     let stopped = cluster.job(&job).expect("the job");
     assert_eq!(stopped.state, JobState::Finished);
     says(&cluster.call(&["info", &job]), &["finished", "graph", "(2 subtasks)"]);
+    let json = |args: &[&str]| -> Value { serde_json::from_str(&cluster.call(args)).expect("JSON") };
+    let info = json(&["info", &job, "--json"]);
+    assert_eq!((&info["state"], &info["vertices"][1]["parallelism"]), (&json!("finished"), &json!(2)));
+    let metrics = json(&["metrics", &job, "--json", "--name", "numRecords"]);
+    let written = sorted_lines(&counts.out()).len() as u64;
+    let read: f64 = metrics["vertices"][1]["metrics"]["numRecordsIn"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_f64)
+        .sum();
+    assert!(read > 0.0 && read <= written as f64, "{read} of {written}: {metrics}");
+    says(&cluster.call(&["metrics", &job]), &["numberOfCompletedCheckpoints", "busyTimeMsPerSecond", "ms/s"]);
     counts.ends_whole_going_on_from(&savepoint, &cluster, 4);
 }
 
