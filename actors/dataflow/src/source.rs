@@ -224,7 +224,7 @@ impl<S: Source> SourceFactory for ErasedSource<S> {
             positions: Handle::default(),
             watermark: MIN_TIMESTAMP,
             idle: false,
-            done: (0, 0),
+            done: 0,
         })
     }
     fn is_bounded(&self) -> bool {
@@ -250,7 +250,7 @@ struct SourceDriver<S: Source> {
     positions: Handle<ItemList<(S::Split, Timestamp)>>,
     watermark: Timestamp,
     idle: bool,
-    done: (u64, u64),
+    done: u64,
 }
 
 impl<S: Source> SourceDriver<S> {
@@ -343,8 +343,7 @@ impl<S: Source> DynSource for SourceDriver<S> {
                 Polled::Until(until) => open.waiting = Some(Some(until)),
                 Polled::End => {
                     if let Some((_, size)) = open.reader.progress() {
-                        self.done.0 += size;
-                        self.done.1 += size;
+                        self.done = self.done.saturating_add(size);
                     }
                     self.open.swap_remove(at);
                     // The split's successors may start earlier in event time, so nothing is advanced for its end
@@ -387,12 +386,11 @@ impl<S: Source> DynSource for SourceDriver<S> {
     }
 
     fn progress(&self) -> Option<(u64, u64)> {
-        let mut sum = self.done;
-        for (read, size) in self.open.iter().filter_map(|open| open.reader.progress()) {
-            sum.0 += read;
-            sum.1 += size;
+        let (mut read, mut size) = (self.done, self.done);
+        for (r, s) in self.open.iter().filter_map(|open| open.reader.progress()) {
+            (read, size) = (read.saturating_add(r), size.saturating_add(s));
         }
-        (sum.1 > 0).then_some(sum)
+        (size > 0).then_some((read, size))
     }
 }
 

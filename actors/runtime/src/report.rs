@@ -168,9 +168,12 @@ impl JobStatus {
 
     /// Bytes read and in all over all sources, where all know. After a restart: of those that were left.
     pub fn progress(&self) -> Option<(u64, u64)> {
-        let unread: u64 = self.unread.values().copied().sum::<Option<_>>()?;
+        // There may be more than can be counted, as in a source that is meant never to end.
+        let add = |a: u64, b: u64| a.saturating_add(b);
+        let unread =
+            self.unread.values().copied().try_fold(0, |sum, bytes| bytes.map(|bytes| add(sum, bytes)))?;
         let given = self.subtasks.values().filter_map(|report| report.progress);
-        let (read, size) = given.fold((0, unread), |(read, size), (r, s)| (read + r, size + s));
+        let (read, size) = given.fold((0, unread), |(read, size), (r, s)| (add(read, r), add(size, s)));
         (size > 0).then_some((read, size))
     }
 
@@ -182,5 +185,24 @@ impl JobStatus {
     /// Late records that operators have dropped in this attempt.
     pub fn late_dropped(&self) -> u64 {
         self.subtasks.values().map(SubtaskReport::late_dropped).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_can_be_counted_is_as_much_as_can_be() {
+        let mut status = JobStatus::new(JobId(1), "job", 0);
+        status.unread.insert(0, Some(u64::MAX / 2));
+        for index in 0..3 {
+            let progress = Some((7, u64::MAX / 2));
+            let report = SubtaskReport { progress, ..SubtaskReport::default() };
+            status.subtasks.insert(SubtaskId { vertex: 0, index }, report);
+        }
+        assert_eq!(status.progress(), Some((21, u64::MAX)));
+        status.unread.insert(1, None);
+        assert_eq!(status.progress(), None, "how much there is in one of them is not known");
     }
 }
