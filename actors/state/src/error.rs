@@ -315,7 +315,7 @@ fn innermost(error: &dyn StdError) -> String {
 }
 
 fn cannot_be_made(path: String) -> Error {
-    let reason = "its folder cannot be made there: name another place".into();
+    let reason = "there is no such folder or bucket, and none can be made: name another place".into();
     Error::InvalidLocation { location: path, reason }
 }
 

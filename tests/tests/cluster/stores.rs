@@ -46,7 +46,7 @@ fn a_store_that_cannot_be_used_is_told_when_a_job_is_submitted() {
     let cluster = Cluster::start(HURTIG, options);
     let mut counts = Counts::endless();
     for (store, words) in [
-        ("s3://nobodys/x", &["s3://nobodys/x", "NoSuchBucket"][..]),
+        ("s3://nobodys/x", &["s3://nobodys/x", "no such folder or bucket"][..]),
         ("s3:///x", &["names no bucket"]),
         ("ftp://host/x", &["'ftp' is not supported"]),
     ] {
