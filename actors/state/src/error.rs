@@ -350,7 +350,7 @@ mod tests {
         check(io::ErrorKind::PermissionDenied, ErrorKind::Config, "no permission to write");
         check(io::ErrorKind::StorageFull, ErrorKind::Retry, "no space left to write");
         check(io::ErrorKind::TimedOut, ErrorKind::Retry, "cannot write");
-        check(io::ErrorKind::NotFound, ErrorKind::Config, "cannot be made");
+        check(io::ErrorKind::NotFound, ErrorKind::Config, "none can be made");
         check(io::ErrorKind::NotADirectory, ErrorKind::Config, "not a directory");
     }
 }
