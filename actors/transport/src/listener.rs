@@ -207,7 +207,7 @@ impl Drop for Member {
 
 impl Member {
     async fn run(self, socket: TcpStream) -> Option<Connection> {
-        let handshake = timeout(self.shared.options.handshake_timeout, self.shake_hands(socket));
+        let handshake = timeout(self.shared.options.handshake_timeout, self.listen_to(socket));
         match handshake.await.unwrap_or(Err((Refusal::TimedOut, None))) {
             Ok(connection) => Some(connection),
             Err((refusal, source)) => {
@@ -218,11 +218,17 @@ impl Member {
         }
     }
 
-    async fn shake_hands(&self, socket: TcpStream) -> Result<Connection, Refused> {
-        let options = &self.shared.options;
-        options.socket.apply(&socket).map_err(refused_by_tls)?;
+    /// Waits for the peer's first word. What a handshake takes is put aside in memory of its own, which one that says
+    /// nothing does not get.
+    async fn listen_to(&self, socket: TcpStream) -> Result<Connection, Refused> {
+        self.shared.options.socket.apply(&socket).map_err(refused_by_tls)?;
         socket.readable().await.map_err(refused_by_tls)?;
         self.begins();
+        Box::pin(self.shake_hands(socket)).await
+    }
+
+    async fn shake_hands(&self, socket: TcpStream) -> Result<Connection, Refused> {
+        let options = &self.shared.options;
         let acceptor = TlsAcceptor::from(self.shared.tls.server(&options.purposes));
         let mut stream = Stream::new(acceptor.accept(buffered(socket)).await.map_err(refused_by_tls)?);
         let peer = stream.peer().map_err(|error| (Refusal::NoName, Some(io::Error::other(error))))?;
