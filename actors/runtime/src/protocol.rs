@@ -77,6 +77,8 @@ pub struct Rescaled {
     pub of_uids: BTreeMap<String, usize>,
     /// Number of key groups: as it was in the beginning.
     pub max_parallelism: u32,
+    /// How often it was changed.
+    pub times: u32,
 }
 
 /// From a client to the JobManager; each is a question.

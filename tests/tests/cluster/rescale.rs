@@ -31,6 +31,10 @@ fn a_job_changes_its_parallelism_and_loses_nothing() {
         assert_eq!(cluster.all_workers().len().min(1), 1);
     }
     counts.goes_on();
+    let metrics: Value =
+        serde_json::from_str(&cluster.call(&["metrics", &job, "--json", "--name", "numRescales"]))
+            .expect("JSON");
+    assert_eq!(metrics["metrics"]["numRescales"], json!(4.0));
     // The next master has the graph of the last.
     kill(cluster.masters().first().expect("a master").id);
     counts.goes_on();

@@ -120,7 +120,10 @@ metrics! {
     /// Of each job.
     JOB of Job {
         "numRestarts" flink Counter Count "How often the job was tried again." => |s| f64::from(s.job.status.restarts);
-        "numRescales" flink Counter Count "How often the job's parallelism was changed while it ran." => |_| 0.0;
+        "numRescales" flink Counter Count "How often the job's parallelism was changed while it ran." => |s| {
+            let rescaled = s.job.call.as_ref().and_then(|call| call.rescaled.as_ref());
+            f64::from(rescaled.map_or(0, |rescaled| rescaled.times))
+        };
         "uptime" flink Gauge Milliseconds "How long the job has run without interruption." => |s| s.time_in(JobState::Running);
         "downtime" flink Gauge Milliseconds "How long the job has not run, while it is not running." => |s| {
             s.time_in(JobState::Failing) + s.time_in(JobState::Restarting)

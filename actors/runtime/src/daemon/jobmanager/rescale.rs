@@ -105,6 +105,7 @@ fn rescaled(job: &Job, parallelism: Option<usize>, vertices: &[(String, usize)])
     let (graph, mut call) = (&job.remember().graph, job.remember().call.clone());
     let mut rescaled = call.rescaled.take().unwrap_or_default();
     rescaled.max_parallelism = graph.max_parallelism;
+    rescaled.times += 1;
     rescaled.parallelism = parallelism.or(rescaled.parallelism);
     for (uid, subtasks) in vertices {
         let vertex = graph.vertices.iter().find(|vertex| vertex.operators.contains(uid));
