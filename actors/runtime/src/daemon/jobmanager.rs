@@ -322,6 +322,8 @@ impl State {
     async fn plan(&mut self, purpose: Planned, client: PeerId, job: JobId, call: Call, reply: Option<Reply>) {
         let folder = self.job_folder(job);
         let path = folder.join("plan");
+        // A job that is planned again has one of before, which must not pass for the new; the first time there is none.
+        let _ = std::fs::remove_file(&path);
         let assignment = Assignment { job, call: call.clone(), role: RoleSpec::Plan(path.clone()) };
         match self.start(assignment, folder.join("planning")).await {
             Ok(child) => {
