@@ -9,7 +9,9 @@ use anyhow::Context;
 use hurtig::Config;
 use hurtig::daemon::memory::JobMemory;
 use hurtig::daemon::{jobmanager, taskmanager};
+use hurtig::machine::Machine;
 use hurtig::process::child;
+use hurtig::resource::Offer;
 use hurtig_rest::{Reporters, Server};
 use hurtig_transport::Role;
 use tokio::signal::unix::{SignalKind, signal};
@@ -135,6 +137,7 @@ pub(crate) fn job_manager(args: JobManagerArgs) -> anyhow::Result<ExitCode> {
             config: config.clone(),
             jobs,
             programs: programs.clone(),
+            machine: Machine::Real,
         };
         let serve = async {
             if let Some(shared) = &config.high_availability.dir {
@@ -218,7 +221,14 @@ pub(crate) fn task_manager(args: TaskManagerArgs) -> anyhow::Result<ExitCode> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let slots = args.slots.map(usize::from).or(config.taskmanager.slots).unwrap_or(cores);
     runtime()?.block_on(async move {
-        let options = taskmanager::Options { slots, tls, folder, config, programs };
+        let options = taskmanager::Options {
+            offer: Offer::of_machine(slots, &config.taskmanager),
+            tls,
+            folder,
+            config,
+            programs,
+            machine: Machine::Real,
+        };
         let daemon = taskmanager::TaskManagerDaemon::start(options).await.map_err(anyhow::Error::msg)?;
         println!("TaskManager with {slots} slots");
         tokio::select! {

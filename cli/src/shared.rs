@@ -187,6 +187,7 @@ mod tests {
             name: "counts".into(),
             max_parallelism: 128,
             slots: 2,
+            wanted: Vec::new(),
             vertices: Vec::new(),
             edges: vec![(0, 1, "hash".into())],
         };

@@ -1,9 +1,9 @@
 //! End-to-end latency: the Yahoo job at a fixed rate. Each record is due at a time that its number sets, and its latency
 //! is counted from then until it has passed the exchange by key, so a source that falls behind does not look fast.
 
-use crate::ysb::{Maker, views};
 use crate::{Outcome, execute, round};
 use hurtig::prelude::*;
+use hurtig_tests::benchmarks::ysb::{Maker, views};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};

@@ -22,16 +22,15 @@ mod latency;
 mod link;
 mod nexmark;
 mod state;
-mod text;
 mod usage;
-mod ysb;
 
 use anyhow::{Context, bail};
 use clap::Parser;
 use hurtig::dataflow::chain::OperatorCounts;
 use hurtig::prelude::*;
 use hurtig::{Cluster, JobStatus, configured};
-use std::time::{Duration, Instant};
+use hurtig_tests::benchmarks::{self, mix, text};
+use std::time::Instant;
 use usage::round;
 
 #[derive(Parser, Debug)]
@@ -76,7 +75,7 @@ fn main() -> anyhow::Result<()> {
     let outcome = match args.name.as_str() {
         "wordcount" => wordcount(&config, args.records)?,
         "window" => window(&config, args.records.unwrap_or(20_000_000))?,
-        "ysb" => ysb::run(&config, args.records.unwrap_or(10_000_000))?,
+        "ysb" => ysb(&config, args.records.unwrap_or(10_000_000))?,
         "chain" => chain(&config, args.records.unwrap_or(200_000_000))?,
         "exchange" => exchange(&config, args.records.unwrap_or(100_000_000))?,
         "link" => link::run(args.records.unwrap_or(50_000))?,
@@ -159,54 +158,35 @@ fn wordcount(config: &Config, words: Option<u64>) -> anyhow::Result<Outcome> {
     extra.insert("text_cpu_s".into(), round(usage::cpu_seconds()? - before, 3).into());
     extra.insert("text_wall_s".into(), round(began.elapsed().as_secs_f64(), 3).into());
     let env = Environment::new();
-    env.from_source(FileSource::text(&file), WatermarkStrategy::none(), "text")
-        .flat_map(|line: String, out: &mut Collector<'_, compact_str::CompactString>| {
-            hurtig::formats::for_each_word(&line, |word| out.emit(compact_str::CompactString::new(word)));
-        })
-        .key_by_ref(|word| word)
-        .count()
-        .discard();
+    benchmarks::word_count(&env, &file).discard();
     let status = execute("wordcount", &env, config)?;
     Ok(Outcome { records: behind_exchange(&status).records_in, extra })
 }
 
-/// Spreads numbers over 64 bits (the finaliser of SplitMix64).
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
 fn window(config: &Config, records: u64) -> anyhow::Result<Outcome> {
     let env = Environment::new();
-    let source =
-        GeneratorSource::new(|index| (mix(index) % 1_000_000, (index / 1_000) as i64)).with_count(records);
-    let event_time = WatermarkStrategy::monotonous().with_timestamps(|event: &(u64, i64)| event.1);
-    env.generate(source, event_time)
-        .key_by(|event| event.0)
-        .window(TumblingEventTimeWindows::of(Duration::from_secs(10)))
-        .count()
-        .discard();
+    benchmarks::window(&env, records, 1_000_000).discard();
     let status = execute("window", &env, config)?;
+    Ok(windows_outcome(records, &status))
+}
+
+fn ysb(config: &Config, records: u64) -> anyhow::Result<Outcome> {
+    let env = Environment::new();
+    benchmarks::ysb::counts(&env, records).discard();
+    let status = execute("ysb", &env, config)?;
     Ok(windows_outcome(records, &status))
 }
 
 fn chain(config: &Config, records: u64) -> anyhow::Result<Outcome> {
     let env = Environment::new();
-    env.from_range(0..records)
-        .map(|n| n.wrapping_mul(3))
-        .map(|n| n ^ 0x5555)
-        .map(|n| n.rotate_left(7))
-        .map(|n| n.wrapping_add(11))
-        .map(|n| n >> 1)
-        .discard();
+    benchmarks::chain(&env, records).discard();
     execute("chain", &env, config)?;
     Ok(Outcome { records, extra: serde_json::Map::new() })
 }
 
 fn exchange(config: &Config, records: u64) -> anyhow::Result<Outcome> {
     let env = Environment::new();
-    env.from_range(0..records).key_by(|n| *n).as_stream().discard();
+    benchmarks::exchange(&env, records).discard();
     execute("exchange", &env, config)?;
     Ok(Outcome { records, extra: serde_json::Map::new() })
 }

@@ -1,5 +1,6 @@
 //! End-to-end tests and benchmarks of hurtig: what the tests share.
 
+pub mod benchmarks;
 pub mod cluster;
 pub mod events;
 pub mod faults;

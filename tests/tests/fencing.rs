@@ -264,7 +264,7 @@ fn a_job_master_is_not_moved_by_an_attempt_that_is_over() {
         let (master, _) = Actor::spawn(None, JobMaster, arguments).await.expect("a master");
         let tell = |message| master.cast(message).expect("it runs");
         let granted = |actor: &ActorRef<WorkerMessage>| {
-            let slots = graph.slots();
+            let slots = (0..graph.slots()).collect();
             Ok(vec![SlotGrant { worker: WORKER, actor: Some(actor.clone()), address: None, slots }])
         };
         let failure = || Failure::of("old", "it is of an old attempt").fatal();

@@ -7,7 +7,9 @@ use hurtig::daemon::client::ClusterClient;
 use hurtig::daemon::memory::{Programs, Upload};
 use hurtig::daemon::taskmanager::{self, TaskManagerDaemon};
 use hurtig::dataflow::ids::JobId;
+use hurtig::machine::Machine;
 use hurtig::protocol::{FromMaster, ProgramHash, ProgramSummary};
+use hurtig::resource::Offer;
 use hurtig::{Config, JobState, JobStatus};
 use hurtig_runtime::node::{Node, NodeEvent, NodeOptions};
 use hurtig_tests::cluster::{Cluster, Options, SOON};
@@ -436,11 +438,12 @@ fn a_certificate_is_good_for_its_role_only() {
         // The daemon's own check is passed over, as by an attacker who has a client's certificate.
         let client = Tls::new(attacked.issue(Role::Client, Validity::days(1))).expect("an identity");
         let options = taskmanager::Options {
-            slots: 100,
+            offer: Offer::unlimited(100),
             tls: client,
             folder: attacked.out.path().join("false"),
             config: attacked.config(),
             programs: Arc::new(NoPrograms),
+            machine: Machine::Real,
         };
         let daemon = TaskManagerDaemon::start(options).await.expect("a daemon");
         let log = attacked.cluster.folder().join("logs/jobmanager.log");

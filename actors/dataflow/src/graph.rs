@@ -61,6 +61,69 @@ pub struct StreamEdge {
     pub codec: Arc<dyn BatchCodec>,
 }
 
+/// What a slot is to offer. What is not said is an even share of what its TaskManager has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Thousandths of a processor core.
+    pub cpu_millis: Option<u64>,
+    /// Bytes of memory.
+    pub memory_bytes: Option<u64>,
+}
+
+/// Operations whose subtasks of one index share a slot, and what such a slot is to offer.
+///
+/// As Flink's [fine-grained resource management](https://nightlies.apache.org/flink/flink-docs-stable/docs/deployment/finegrained_resource/):
+/// slots that ask for much are given only by TaskManagers that have it left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotSharingGroup {
+    /// Its name.
+    pub name: String,
+    /// What each of its slots is to offer.
+    pub resources: Resources,
+}
+
+impl SlotSharingGroup {
+    /// A group whose slots ask for nothing.
+    pub fn new(name: impl Into<String>) -> Self {
+        SlotSharingGroup { name: name.into(), resources: Resources::default() }
+    }
+
+    /// Each of its slots takes so many processor cores of its TaskManager. They are counted, not enforced.
+    ///
+    /// # Panics
+    /// The number is not above 0.
+    #[must_use]
+    pub fn with_cpu_cores(mut self, cores: f64) -> Self {
+        assert!(cores > 0.0, "a slot with {cores} processor cores");
+        self.resources.cpu_millis = Some(((cores * 1_000.0).round() as u64).max(1));
+        self
+    }
+
+    /// Each of its slots takes so much memory of its TaskManager. A worker of which all slots say this can use no more.
+    #[must_use]
+    pub fn with_memory_bytes(mut self, bytes: u64) -> Self {
+        self.resources.memory_bytes = Some(bytes);
+        self
+    }
+}
+
+impl From<&str> for SlotSharingGroup {
+    fn from(name: &str) -> Self {
+        SlotSharingGroup::new(name)
+    }
+}
+
+/// Slots of one kind that a job needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotsWanted {
+    /// Their slot sharing group.
+    pub group: String,
+    /// How many.
+    pub count: usize,
+    /// What each is to offer.
+    pub resources: Resources,
+}
+
 /// One operation of a program.
 #[derive(Clone)]
 pub struct StreamNode {
@@ -76,8 +139,8 @@ pub struct StreamNode {
     pub logic: Logic,
     /// Whether it may be fused.
     pub chaining: Chaining,
-    /// Name of the slot sharing group, if not that of its first input.
-    pub slot_group: Option<String>,
+    /// The slot sharing group, if not that of its first input.
+    pub slot_group: Option<SlotSharingGroup>,
     /// What it reads.
     pub inputs: Vec<StreamEdge>,
 }
@@ -178,6 +241,8 @@ pub struct JobGraph {
     pub edges: Vec<JobEdge>,
     /// Number of key groups.
     pub max_parallelism: u32,
+    /// What the slots of sharing groups are to offer, where they say so.
+    pub resources: BTreeMap<String, Resources>,
 }
 
 /// What identifies an operator for a checkpoint, written into it so that a misfit can be named.
@@ -241,6 +306,7 @@ impl StreamGraph {
             }
         }
         let groups = self.slot_groups();
+        let resources = self.resources()?;
         // Inputs come before readers, so each node's chain is settled when its readers are looked at.
         let mut vertex_of: Vec<VertexId> = Vec::with_capacity(self.nodes.len());
         let mut members: Vec<Vec<NodeId>> = Vec::new();
@@ -320,7 +386,7 @@ impl StreamGraph {
                 vertices[from].chain[sender].routes.push(route);
             }
         }
-        Ok(JobGraph { name: name.to_string(), vertices, edges, max_parallelism })
+        Ok(JobGraph { name: name.to_string(), vertices, edges, max_parallelism, resources })
     }
 
     fn may_chain(&self, id: NodeId, edge: &StreamEdge, parallelism: &[usize], groups: &[String]) -> bool {
@@ -336,9 +402,29 @@ impl StreamGraph {
         let mut groups: Vec<String> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
             let inherited = node.inputs.first().map(|edge| groups[edge.from].clone());
-            groups.push(node.slot_group.clone().or(inherited).unwrap_or_else(|| "default".into()));
+            let own = node.slot_group.as_ref().map(|group| group.name.clone());
+            groups.push(own.or(inherited).unwrap_or_else(|| "default".into()));
         }
         groups
+    }
+
+    /// What the slots of each group are to offer that says so.
+    fn resources(&self) -> Result<BTreeMap<String, Resources>, Error> {
+        let mut known: BTreeMap<String, Resources> = BTreeMap::new();
+        let groups = self.nodes.iter().filter_map(|node| node.slot_group.as_ref());
+        for SlotSharingGroup { name, resources } in
+            groups.filter(|group| group.resources != Resources::default())
+        {
+            match known.insert(name.clone(), *resources) {
+                Some(other) if other != *resources => {
+                    return Err(Error::Graph(format!(
+                        "slot sharing group '{name}' asks for different resources in two places: give it the same in both, or in one"
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(known)
     }
 
     fn uids(&self) -> Result<Vec<String>, Error> {
@@ -372,14 +458,25 @@ impl JobGraph {
         vertex.chain.iter().map(id).collect()
     }
 
-    /// Slots the job needs: per sharing group as many as its largest parallelism.
+    /// Number of slots that the job needs.
     pub fn slots(&self) -> usize {
+        self.wanted_slots().iter().map(|group| group.count).sum()
+    }
+
+    /// Slots the job needs: per sharing group as many as its largest parallelism. The groups are in the order of their
+    /// names.
+    pub fn wanted_slots(&self) -> Vec<SlotsWanted> {
         let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
         for vertex in &self.vertices {
             let group = groups.entry(&vertex.slot_group).or_default();
             *group = (*group).max(vertex.parallelism);
         }
-        groups.values().sum()
+        let wanted = |(group, count): (&str, usize)| SlotsWanted {
+            resources: self.resources.get(group).copied().unwrap_or_default(),
+            group: group.to_owned(),
+            count,
+        };
+        groups.into_iter().map(wanted).collect()
     }
 
     /// Whether all sources end by themselves.

@@ -260,7 +260,11 @@ keys! {
         "taskmanager.count" => count: usize = 1, 1..=10_000;
         /// Slots each TaskManager offers; unset: as many as the job needs.
         "taskmanager.slots" => slots: Option<usize> = None, 1..=32_768;
-        /// Memory that a worker's process may use for data; unset: as much as there is.
+        /// Processor cores that a TaskManager's slots share, as far as they ask for any; unset: those of the machine.
+        "taskmanager.cpu-cores" => cpu_cores: Option<f64> = None, 0.001..=1_000_000.0;
+        /// Memory that a TaskManager's slots share, as far as they ask for any; unset: that of the machine.
+        "taskmanager.memory" => memory: Option<ByteSize> = None;
+        /// Memory that a worker's process may use for data; unset: what its slots have asked for, or as much as there is.
         "taskmanager.worker-memory" => worker_memory: Option<ByteSize> = None;
         /// How long a daemon that is asked to end waits for the checkpoints that are under way.
         "taskmanager.leave-timeout" => leave_timeout: Duration = Duration::from_secs(8);

@@ -1,6 +1,6 @@
 //! The execution graph: the job graph unrolled by parallelism, as plain data.
 
-use hurtig_dataflow::graph::{JobGraph, receivers};
+use hurtig_dataflow::graph::{JobGraph, SlotsWanted, receivers};
 use hurtig_dataflow::ids::SubtaskId;
 use std::collections::BTreeMap;
 
@@ -96,16 +96,11 @@ impl ExecutionGraph {
 
 /// Which slot each subtask runs in: subtasks of one sharing group and one index share a slot.
 pub fn assign_slots(graph: &JobGraph) -> BTreeMap<SubtaskId, usize> {
-    let mut first_slot: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut first_slot: BTreeMap<String, usize> = BTreeMap::new();
     let mut next = 0;
-    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
-    for vertex in &graph.vertices {
-        let size = sizes.entry(&vertex.slot_group).or_default();
-        *size = (*size).max(vertex.parallelism);
-    }
-    for (group, size) in &sizes {
+    for SlotsWanted { group, count, .. } in graph.wanted_slots() {
         first_slot.insert(group, next);
-        next += size;
+        next += count;
     }
     let mut slots = BTreeMap::new();
     for (vertex, description) in graph.vertices.iter().enumerate() {
@@ -133,7 +128,13 @@ mod tests {
         };
         let vertices = [("default", 2), ("heavy", 1), ("default", 1), ("heavy", 3)];
         let vertices = vertices.iter().map(vertex).collect();
-        let graph = JobGraph { name: "test".into(), vertices, edges: Vec::new(), max_parallelism: 128 };
+        let graph = JobGraph {
+            name: "test".into(),
+            vertices,
+            edges: Vec::new(),
+            max_parallelism: 128,
+            resources: BTreeMap::new(),
+        };
         let slots = assign_slots(&graph);
         let of_vertex = |vertex: usize| -> Vec<usize> {
             slots.iter().filter(|(id, _)| id.vertex == vertex).map(|(_, slot)| *slot).collect()

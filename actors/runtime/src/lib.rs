@@ -8,7 +8,7 @@
 //! │                                └─ SinkCommitter × sink publishes what sinks prepared
 //! └─ ResourceManager ─ TaskManager ─ Worker × job ─ Subtask × n
 //! ```
-//! [`node`] connects the process with others.
+//! [`node`] connects the process with others; on which [`machine`] it is, real or part of a [`simulation`], all else does not know.
 //!
 //! # Invariants
 //! * A subtask's handler never waits; what it cannot do for want of credit it leaves in a queue.
@@ -43,6 +43,7 @@ pub mod execution;
 pub mod failure;
 pub mod fault;
 pub mod jobmanager;
+pub mod machine;
 pub mod master;
 pub mod metrics;
 pub mod node;
@@ -51,6 +52,7 @@ pub mod process;
 pub mod protocol;
 pub mod report;
 pub mod resource;
+pub mod simulation;
 pub mod status;
 pub mod stub;
 pub mod subtask;

@@ -441,15 +441,16 @@ impl State {
     }
 
     fn on_slots(&mut self, myself: &ActorRef<JobMasterMessage>, grants: Vec<SlotGrant>) {
-        let slots: Vec<WorkerId> =
-            grants.iter().flat_map(|grant| std::iter::repeat_n(grant.worker, grant.slots)).collect();
+        let each =
+            |grant: &SlotGrant| grant.slots.iter().map(|slot| (*slot, grant.worker)).collect::<Vec<_>>();
+        let slots: BTreeMap<usize, WorkerId> = grants.iter().flat_map(each).collect();
         let hire = |grant: SlotGrant| {
             let hired = HiredWorker { actor: grant.actor?, address: grant.address, subtasks: Vec::new() };
             Some((grant.worker, hired))
         };
         self.workers = grants.into_iter().filter_map(hire).collect();
         for (subtask, slot) in assign_slots(&self.args.graph) {
-            if let Some(worker) = slots.get(slot).and_then(|worker| self.workers.get_mut(worker)) {
+            if let Some(worker) = slots.get(&slot).and_then(|worker| self.workers.get_mut(worker)) {
                 worker.subtasks.push(subtask);
             }
         }
@@ -472,7 +473,7 @@ impl State {
 
     /// Asks for slots, once the subtasks of a former attempt are gone.
     fn request_slots(&mut self, myself: &ActorRef<JobMasterMessage>) {
-        let (job, attempt, slots) = (self.args.job, self.lifecycle.attempt(), self.args.graph.slots());
+        let (job, attempt, slots) = (self.args.job, self.lifecycle.attempt(), self.args.graph.wanted_slots());
         // They end with their slots, and nothing is to be waited for from them.
         self.workers.clear();
         let request = ResourceManagerMessage::Request { job, attempt, slots, master: myself.clone() };

@@ -29,6 +29,7 @@ mod control;
 mod gate;
 mod heartbeat;
 mod hello;
+pub mod memory;
 mod peer;
 mod server;
 mod wire;
@@ -46,6 +47,7 @@ pub use peer::{AskError, Peer, PeerId, Reply, TellError, question};
 pub use wire::{DecodeError, decode};
 
 use control::{Attachment, Control, ControlMessage};
+use memory::{ControlNetwork, MemoryNode, Place};
 
 /// How a node finds that a peer is gone, and what it bears. All processes of a cluster should have the same.
 #[derive(Debug, Clone)]
@@ -129,9 +131,12 @@ pub enum NodeError {
 
 /// The control plane of this process. Clones are the same one. It lives until it is shut down, whoever holds it.
 #[derive(Debug, Clone)]
-pub struct Node {
-    control: ActorRef<ControlMessage>,
-    options: Arc<NodeOptions>,
+pub struct Node(Inner);
+
+#[derive(Debug, Clone)]
+enum Inner {
+    Sockets { control: ActorRef<ControlMessage>, options: Arc<NodeOptions> },
+    Memory(MemoryNode),
 }
 
 impl Node {
@@ -143,7 +148,7 @@ impl Node {
         let arguments = control::Arguments::new(options, events)?;
         let options = arguments.options();
         let (control, _) = Actor::spawn(None, Control, arguments).await.map_err(start_error)?;
-        Ok(Node { control, options })
+        Ok(Node(Inner::Sockets { control, options }))
     }
 
     /// As [`Node::start`], as a child of `parent`, which is told if the node fails.
@@ -159,7 +164,17 @@ impl Node {
         let options = arguments.options();
         let (control, _) =
             Actor::spawn_linked(None, Control, arguments, parent).await.map_err(start_error)?;
-        Ok(Node { control, options })
+        Ok(Node(Inner::Sockets { control, options }))
+    }
+
+    /// A node that reaches only others of this process, on the same network; there can be any number.
+    pub fn simulated(
+        network: &ControlNetwork,
+        place: Place,
+        options: NodeOptions,
+        events: NodeEvents,
+    ) -> Node {
+        Node(Inner::Memory(MemoryNode::new(network.clone(), place, options, events)))
     }
 
     /// Accepts peers whose certificate `tls` verifies and whose name `allow` admits, from now until the node ends.
@@ -173,8 +188,12 @@ impl Node {
         tls: &Tls,
         allow: impl Fn(&Name) -> bool + Send + Sync + 'static,
     ) -> Result<SocketAddr, NodeError> {
+        let handshake_timeout = match &self.0 {
+            Inner::Memory(node) => return node.listen(address, tls, allow),
+            Inner::Sockets { options, .. } => options.handshake_timeout,
+        };
         let mut options = ListenerOptions::new([Purpose::CONTROL], move |name, _| allow(name));
-        options.handshake_timeout = self.options.handshake_timeout;
+        options.handshake_timeout = handshake_timeout;
         let listener = Listener::bind(address, tls.clone(), options).await?;
         let local = listener
             .local_addr()
@@ -199,7 +218,10 @@ impl Node {
         tls: &Tls,
         peer: &hurtig_transport::Peer,
     ) -> Result<Peer, NodeError> {
-        let timeout = self.options.handshake_timeout;
+        let timeout = match &self.0 {
+            Inner::Memory(node) => return node.dial(address, tls, peer).await,
+            Inner::Sockets { options, .. } => options.handshake_timeout,
+        };
         let options = DialOptions { handshake_timeout: timeout, ..DialOptions::default() };
         let connection = dial(tls, address, peer, Purpose::CONTROL, &options).await?;
         let (done, ready) = oneshot::channel();
@@ -210,13 +232,21 @@ impl Node {
 
     /// Closes all peers and ends the node. No event comes after it returns.
     pub async fn shutdown(self) {
-        // if it has ended already, there is nothing to do
-        let _ = self.send(ControlMessage::Shutdown);
-        let _ = self.control.get_cell().wait(None).await;
+        match self.0 {
+            Inner::Sockets { control, .. } => {
+                // if it has ended already, there is nothing to do
+                let _ = control.cast(ControlMessage::Shutdown);
+                let _ = control.get_cell().wait(None).await;
+            }
+            Inner::Memory(node) => node.shutdown().await,
+        }
     }
 
     fn send(&self, message: ControlMessage) -> Result<(), NodeError> {
-        self.control.cast(message).map_err(|_| NodeError::Ended)
+        match &self.0 {
+            Inner::Sockets { control, .. } => control.cast(message).map_err(|_| NodeError::Ended),
+            Inner::Memory(_) => Err(NodeError::Ended),
+        }
     }
 }
 

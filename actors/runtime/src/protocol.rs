@@ -6,11 +6,11 @@ use crate::failure::Failure;
 use crate::master::SubtaskEvent;
 use crate::observe::JobObservation;
 use crate::report::JobStatus;
-use crate::resource::NoSlots;
+use crate::resource::{NoSlots, Offer, Share};
 use crate::subtask::SubtaskSettings;
 use crate::worker::links::{Placement, WorkerId};
 use hurtig_dataflow::element::Barrier;
-use hurtig_dataflow::graph::JobGraph;
+use hurtig_dataflow::graph::{JobGraph, SlotsWanted};
 use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
 use hurtig_dataflow::source::AnyAssignment;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,7 @@ pub const FINGERPRINT: u64 = fingerprint(&[
     include_bytes!("observe/checkpoints.rs"),
     include_bytes!("failure.rs"),
     include_bytes!("worker/links.rs"),
+    include_bytes!("resource/slots.rs"),
 ]);
 
 /// FNV-1a over all texts.
@@ -239,6 +240,9 @@ pub struct GraphSummary {
     pub max_parallelism: u32,
     /// Slots needed.
     pub slots: usize,
+    /// The same by slot sharing group.
+    #[serde(default)]
+    pub wanted: Vec<SlotsWanted>,
     /// The vertices.
     pub vertices: Vec<VertexSummary>,
     /// The edges: from, to, and the way records take.
@@ -271,6 +275,7 @@ impl GraphSummary {
             name: graph.name.clone(),
             max_parallelism: graph.max_parallelism,
             slots: graph.slots(),
+            wanted: graph.wanted_slots(),
             vertices: graph.vertices.iter().map(vertex).collect(),
             edges: graph.edges.iter().map(edge).collect(),
         }
@@ -311,14 +316,14 @@ impl GraphSummary {
 pub enum FromTaskManager {
     /// It offers slots. Told first on every connection.
     Register {
-        /// Number of slots.
-        slots: usize,
+        /// What it offers.
+        offer: Offer,
         /// The address others reach this machine by, if it is configured; else the one that it connects from.
         host: Option<String>,
         /// Its machine.
         hardware: Hardware,
         /// Workers that run, of connections before.
-        workers: Vec<(JobId, WorkerId, usize)>,
+        workers: Vec<(JobId, WorkerId, Share)>,
     },
     /// A worker's process runs.
     Started(JobId, WorkerId),
@@ -345,8 +350,8 @@ pub struct ProgramPart {
 pub enum ToTaskManager {
     /// Run a worker.
     Launch {
-        /// Number of slots it stands for.
-        slots: usize,
+        /// The slots it stands for, and what they take.
+        share: Share,
         /// What it is told on its pipe.
         assignment: Box<Assignment>,
     },
@@ -441,8 +446,8 @@ pub enum FromMaster {
     Request {
         /// The attempt.
         attempt: Attempt,
-        /// How many.
-        slots: usize,
+        /// Which.
+        slots: Vec<SlotsWanted>,
     },
     /// It needs its slots no more.
     Release,
@@ -452,7 +457,7 @@ pub enum FromMaster {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToMaster {
     /// Workers that were started for an attempt with their slots, or why there are none.
-    Slots(Attempt, Result<Vec<(WorkerId, usize)>, NoSlots>),
+    Slots(Attempt, Result<Vec<(WorkerId, Vec<usize>)>, NoSlots>),
     /// A worker's process has ended.
     WorkerEnded(WorkerId, String),
     /// The TaskManager of a worker is gone: if it has not connected yet, it will not.

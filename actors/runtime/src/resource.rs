@@ -3,16 +3,21 @@
 //! TaskManagers register with it; where their slots do not suffice it asks its provider for more. Its table is rebuilt
 //! from registrations, so it keeps nothing durable.
 
+mod slots;
+
 use crate::config::SlotPlacement;
 use crate::master::JobMasterMessage;
 use crate::taskmanager::{TaskManager, TaskManagerMessage};
 use crate::worker::WorkerMessage;
 use crate::worker::links::WorkerId;
 use crate::worker::memory::MemoryNetwork;
+use hurtig_dataflow::graph::SlotsWanted;
 use hurtig_dataflow::ids::{Attempt, JobId};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use serde::{Deserialize, Serialize};
+use slots::Room;
+pub use slots::{Offer, Share};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -26,8 +31,8 @@ pub struct SlotGrant {
     pub actor: Option<ActorRef<WorkerMessage>>,
     /// Where it accepts the connections of other Workers, if it is a process.
     pub address: Option<String>,
-    /// Number of slots.
-    pub slots: usize,
+    /// Which of the job's slots, by number.
+    pub slots: Vec<usize>,
 }
 
 /// Why a job gets no slots.
@@ -45,10 +50,10 @@ pub enum ResourceManagerMessage {
     Register {
         /// The TaskManager.
         task_manager: ActorRef<TaskManagerMessage>,
-        /// Number of slots.
-        slots: usize,
-        /// Those that jobs use already: it was registered before, with another ResourceManager or in another life.
-        used: BTreeMap<JobId, usize>,
+        /// What it offers.
+        offer: Offer,
+        /// What jobs use already: it was registered before, with another ResourceManager or in another life.
+        used: BTreeMap<JobId, Share>,
     },
     /// From what stands for a TaskManager: it is about to end. Those who use its slots may go on until it does.
     Leaving {
@@ -69,6 +74,15 @@ pub enum ResourceManagerMessage {
         /// Why.
         reason: String,
     },
+    /// From the JobManager: whether a job could have these slots instead of those it has.
+    CouldHave {
+        /// The job.
+        job: JobId,
+        /// The slots.
+        slots: Vec<SlotsWanted>,
+        /// Where to answer; if not, why.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
     /// From a client: the TaskManagers there are.
     Overview {
         /// Where to answer: names are for the asker to know.
@@ -80,8 +94,8 @@ pub enum ResourceManagerMessage {
         job: JobId,
         /// The attempt.
         attempt: Attempt,
-        /// Number of slots.
-        slots: usize,
+        /// The slots.
+        slots: Vec<SlotsWanted>,
         /// Whom to answer.
         master: ActorRef<JobMasterMessage>,
     },
@@ -164,33 +178,31 @@ pub struct ResourceManager;
 
 struct Registered {
     actor: ActorRef<TaskManagerMessage>,
-    slots: usize,
-    used: BTreeMap<JobId, usize>,
+    offer: Offer,
+    used: BTreeMap<JobId, Share>,
     /// Whether it is about to end.
     is_leaving: bool,
 }
 
 impl Registered {
-    fn used(&self) -> usize {
-        self.used.values().sum()
-    }
-
-    /// Slots that can be given.
-    fn free(&self) -> usize {
-        if self.is_leaving { 0 } else { self.slots.saturating_sub(self.used()) }
+    /// What is used of it, but for what a job uses that is to be passed over.
+    fn used(&self, but: Option<JobId>) -> Share {
+        let counted = self.used.iter().filter(|(job, _)| Some(**job) != but);
+        counted.fold(Share::default(), |sum, (_, share)| sum.and(*share))
     }
 }
 
 struct Waiting {
     job: JobId,
     attempt: Attempt,
-    slots: usize,
+    slots: Vec<SlotsWanted>,
     master: ActorRef<JobMasterMessage>,
 }
 
 /// What a job was given.
 struct Granted {
     attempt: Attempt,
+    slots: Vec<SlotsWanted>,
     master: ActorRef<JobMasterMessage>,
     launches: Vec<Launch>,
 }
@@ -231,26 +243,6 @@ pub struct Arguments {
     pub seed: u64,
     /// How Workers of this process exchange records, if not directly.
     pub network: Option<MemoryNetwork>,
-}
-
-/// How many of its free slots each TaskManager gives to a job that needs `slots`.
-fn place(placement: SlotPlacement, free: &[usize], slots: usize) -> Vec<usize> {
-    let mut given = vec![0; free.len()];
-    for _ in 0..slots {
-        let candidates = (0..free.len()).filter(|at| given[*at] < free[*at]);
-        let next = match placement {
-            SlotPlacement::Pack => {
-                candidates.max_by_key(|at| (given[*at], free[*at], std::cmp::Reverse(*at)))
-            }
-            SlotPlacement::Spread => {
-                candidates.min_by_key(|at| (given[*at], std::cmp::Reverse(free[*at]), *at))
-            }
-        };
-        if let Some(next) = next {
-            given[next] += 1;
-        }
-    }
-    given
 }
 
 /// State of the ResourceManager.
@@ -296,9 +288,14 @@ impl Actor for ResourceManager {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            ResourceManagerMessage::Register { task_manager, slots, used } => {
+            ResourceManagerMessage::Register { task_manager, offer, used } => {
                 state.starting = state.starting.saturating_sub(1);
-                state.task_managers.push(Registered { actor: task_manager, slots, used, is_leaving: false });
+                state.task_managers.push(Registered { actor: task_manager, offer, used, is_leaving: false });
+            }
+            ResourceManagerMessage::CouldHave { job, slots, reply } => {
+                let rooms = state.rooms(Some(job));
+                let placed = slots::place(state.placement, &rooms, &slots::each(&slots));
+                let _ = reply.send(placed.map(|_| ()).map_err(|_| slots::missing(&rooms, &slots)));
             }
             ResourceManagerMessage::Leaving { task_manager } => {
                 let mut all = state.task_managers.iter_mut();
@@ -312,7 +309,8 @@ impl Actor for ResourceManager {
             }
             ResourceManagerMessage::Overview { reply } => {
                 let row = |registered: &Registered| {
-                    (registered.actor.get_id(), registered.slots, registered.used().min(registered.slots))
+                    let slots = registered.offer.slots;
+                    (registered.actor.get_id(), slots, registered.used(None).slots.min(slots))
                 };
                 let _ = reply.send(state.task_managers.iter().map(row).collect());
             }
@@ -323,7 +321,7 @@ impl Actor for ResourceManager {
                 }
             }
             ResourceManagerMessage::Launched { task_manager, job, worker, actor, address } => {
-                state.on_launched(task_manager, job, SlotGrant { worker, actor, address, slots: 0 });
+                state.on_launched(task_manager, job, SlotGrant { worker, actor, address, slots: Vec::new() });
             }
             ResourceManagerMessage::Release { job } => state.release(job),
             ResourceManagerMessage::GiveUp { job, attempt } => state.give_up(job, attempt),
@@ -349,13 +347,14 @@ impl Actor for ResourceManager {
 }
 
 impl State {
-    fn registered_slots(&self) -> usize {
-        let staying = self.task_managers.iter().filter(|registered| !registered.is_leaving);
-        staying.map(|registered| registered.slots).sum()
-    }
-
-    fn free_slots(&self) -> usize {
-        self.task_managers.iter().map(Registered::free).sum()
+    /// Where slots may be, of TaskManagers that stay; the others have none.
+    fn rooms(&self, but: Option<JobId>) -> Vec<Room> {
+        let room = |registered: &Registered| {
+            let nothing = Offer { slots: 0, cpu_millis: 0, memory_bytes: 0 };
+            let offer = if registered.is_leaving { nothing } else { registered.offer };
+            Room { offer, used: registered.used(but) }
+        };
+        self.task_managers.iter().map(room).collect()
     }
 
     /// Puts a request in line; whether it was not known before. What an attempt before it has been given is given back.
@@ -384,7 +383,7 @@ impl State {
             let registered = self.task_managers.len();
             for slots in self.provider.provide(missing, registered) {
                 self.starting += 1;
-                let arguments = (myself.clone(), slots, self.network.clone());
+                let arguments = (myself.clone(), Offer::unlimited(slots), self.network.clone());
                 Actor::spawn_linked(None, TaskManager, arguments, myself.get_cell()).await?;
             }
             if self.starting == 0 && registered > 0 && !self.provider.may_come() {
@@ -397,30 +396,31 @@ impl State {
     /// Grants slots to those who wait, in order. Returns how many slots the first in line misses.
     fn serve(&mut self) -> usize {
         while let Some(first) = self.waiting.front() {
-            let free = self.free_slots();
-            if first.slots > free {
-                return first.slots - free;
-            }
-            if let Some(request) = self.waiting.pop_front() {
-                self.grant(request);
+            let placed = slots::place(self.placement, &self.rooms(None), &slots::each(&first.slots));
+            match (placed, self.waiting.pop_front()) {
+                (Ok(placed), Some(request)) => self.grant(request, placed),
+                (Err(missing), Some(request)) => {
+                    self.waiting.push_front(request);
+                    return missing;
+                }
+                (_, None) => return 0,
             }
         }
         0
     }
 
-    fn grant(&mut self, request: Waiting) {
+    fn grant(&mut self, request: Waiting, placed: Vec<(Vec<usize>, Share)>) {
         let Waiting { job, attempt, slots, master } = request;
         let mut launches = Vec::new();
-        let free: Vec<usize> = self.task_managers.iter().map(Registered::free).collect();
-        let given = place(self.placement, &free, slots);
-        for (registered, taken) in self.task_managers.iter_mut().zip(given).filter(|(_, taken)| *taken > 0) {
-            registered.used.insert(job, taken);
+        let given = self.task_managers.iter_mut().zip(placed);
+        for (registered, (numbers, share)) in given.filter(|(_, (_, share))| share.slots > 0) {
+            registered.used.insert(job, share);
             let worker = WorkerId(self.random.random());
-            let grant = SlotGrant { worker, actor: None, address: None, slots: taken };
+            let grant = SlotGrant { worker, actor: None, address: None, slots: numbers };
             launches.push(Launch { task_manager: registered.actor.get_id(), is_done: false, grant });
-            let _ = registered.actor.cast(TaskManagerMessage::Launch { job, worker, slots: taken });
+            let _ = registered.actor.cast(TaskManagerMessage::Launch { job, worker, share });
         }
-        self.granted.insert(job, Granted { attempt, master, launches });
+        self.granted.insert(job, Granted { attempt, slots, master, launches });
     }
 
     fn on_launched(&mut self, task_manager: ActorId, job: JobId, launched: SlotGrant) {
@@ -428,7 +428,8 @@ impl State {
         for launch in &mut granted.launches {
             if launch.task_manager == task_manager && launch.grant.worker == launched.worker {
                 launch.is_done = true;
-                launch.grant = SlotGrant { slots: launch.grant.slots, ..launched.clone() };
+                let slots = std::mem::take(&mut launch.grant.slots);
+                launch.grant = SlotGrant { slots, ..launched.clone() };
             }
         }
         granted.answer_if_complete();
@@ -449,8 +450,7 @@ impl State {
             }
         }
         for job in again {
-            let Some(Granted { attempt, master, launches }) = self.granted.remove(&job) else { continue };
-            let slots = launches.iter().map(|launch| launch.grant.slots).sum();
+            let Some(Granted { attempt, slots, master, .. }) = self.granted.remove(&job) else { continue };
             self.release(job);
             self.waiting.push_front(Waiting { job, attempt, slots, master });
         }
@@ -479,12 +479,8 @@ impl State {
     }
 
     fn refuse(&mut self, at: usize) {
-        let (registered, free) = (self.registered_slots(), self.free_slots());
         if let Some(waiting) = self.waiting.remove(at) {
-            let reason = format!(
-                "the job needs {} slots, {registered} are registered and {free} of them are free: lower its parallelism, or raise 'taskmanager.slots' or 'taskmanager.count'",
-                waiting.slots
-            );
+            let reason = slots::missing(&self.rooms(None), &waiting.slots);
             let result = Err(NoSlots { reason, is_final: true });
             let _ = waiting.master.cast(JobMasterMessage::Slots { attempt: waiting.attempt, result });
         }
@@ -498,8 +494,12 @@ impl State {
     }
 
     fn refuse_what_never_fits(&mut self) {
-        let registered = self.registered_slots();
-        while let Some(at) = self.waiting.iter().position(|waiting| waiting.slots > registered) {
+        let empty: Vec<Room> =
+            self.rooms(None).into_iter().map(|room| Room { used: Share::default(), ..room }).collect();
+        let placement = self.placement;
+        let never_fits =
+            |waiting: &Waiting| slots::place(placement, &empty, &slots::each(&waiting.slots)).is_err();
+        while let Some(at) = self.waiting.iter().position(never_fits) {
             self.refuse(at);
         }
     }
@@ -508,18 +508,6 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_jobs_slots_are_packed_or_spread() {
-        let check = |placement, slots, expected: [usize; 3]| {
-            assert_eq!(place(placement, &[2, 3, 2], slots), expected);
-        };
-        check(SlotPlacement::Pack, 3, [0, 3, 0]);
-        check(SlotPlacement::Pack, 4, [1, 3, 0]);
-        check(SlotPlacement::Spread, 3, [1, 1, 1]);
-        check(SlotPlacement::Spread, 4, [1, 2, 1]);
-        check(SlotPlacement::Spread, 7, [2, 3, 2]);
-    }
 
     #[test]
     fn slots_missing_are_spread_over_the_task_managers_wanted() {

@@ -3,7 +3,7 @@
 //! It registers with the ResourceManager when it starts. A Worker that dies takes its subtasks with it; the job's
 //! master hears of it from the ResourceManager.
 
-use crate::resource::ResourceManagerMessage;
+use crate::resource::{Offer, ResourceManagerMessage, Share};
 use crate::worker::links::WorkerId;
 use crate::worker::memory::MemoryNetwork;
 use crate::worker::{Arguments, Worker, WorkerMessage};
@@ -19,8 +19,8 @@ pub enum TaskManagerMessage {
         job: JobId,
         /// The Worker's id.
         worker: WorkerId,
-        /// Slots it stands for.
-        slots: usize,
+        /// What it stands for.
+        share: Share,
     },
     /// From the ResourceManager: the job has given its slots back.
     Release {
@@ -45,15 +45,15 @@ pub struct State {
 impl Actor for TaskManager {
     type Msg = TaskManagerMessage;
     type State = State;
-    type Arguments = (ActorRef<ResourceManagerMessage>, usize, Option<MemoryNetwork>);
+    type Arguments = (ActorRef<ResourceManagerMessage>, Offer, Option<MemoryNetwork>);
 
     async fn pre_start(
         &self,
         myself: ActorRef<TaskManagerMessage>,
-        (resource_manager, slots, network): Self::Arguments,
+        (resource_manager, offer, network): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
         let used = BTreeMap::new();
-        resource_manager.cast(ResourceManagerMessage::Register { task_manager: myself, slots, used })?;
+        resource_manager.cast(ResourceManagerMessage::Register { task_manager: myself, offer, used })?;
         Ok(State { resource_manager, network, workers: HashMap::new() })
     }
 

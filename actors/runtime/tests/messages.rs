@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use hurtig_dataflow::element::Barrier;
+use hurtig_dataflow::graph::{Resources, SlotsWanted};
 use hurtig_dataflow::ids::{Attempt, JobId, SubtaskId};
 use hurtig_dataflow::source::Assignment as Splits;
 use hurtig_runtime::JobStatus;
@@ -15,7 +16,7 @@ use hurtig_runtime::protocol::{
     MasterSpec, RoleSpec, ToMaster, ToSubtask, ToTaskManager, ToWorker, VertexSummary, WorkerSpec,
 };
 use hurtig_runtime::report::SubtaskReport;
-use hurtig_runtime::resource::NoSlots;
+use hurtig_runtime::resource::{NoSlots, Offer, Share};
 use hurtig_runtime::subtask::SubtaskSettings;
 use hurtig_runtime::worker::links::{Placement, WorkerId};
 use hurtig_state::{SnapshotHandle, SubtaskMetadata};
@@ -56,6 +57,11 @@ fn call() -> Call {
     }
 }
 
+fn wanted() -> SlotsWanted {
+    let resources = Resources { cpu_millis: Some(500), memory_bytes: None };
+    SlotsWanted { group: "default".into(), count: 3, resources }
+}
+
 fn graph() -> GraphSummary {
     let vertex =
         VertexSummary { name: "map".into(), parallelism: 3, operators: vec!["one".into(), "two".into()] };
@@ -63,6 +69,7 @@ fn graph() -> GraphSummary {
         name: "job".into(),
         max_parallelism: 128,
         slots: 3,
+        wanted: vec![wanted()],
         vertices: vec![vertex.clone(), vertex],
         edges: vec![(0, 1, "hash".into())],
     }
@@ -141,14 +148,15 @@ fn messages() -> Vec<Vec<u8>> {
         .iter()
         .map(written),
     );
+    let share = Share { slots: 2, cpu_millis: 1_000, memory_bytes: 1 << 30, is_memory_wanted: true };
     let hardware = Hardware { cores: 2, memory_bytes: 1 << 33 };
     all.extend(
         [
             FromTaskManager::Register {
-                slots: 2,
+                offer: Offer { slots: 2, cpu_millis: 2_000, memory_bytes: 1 << 33 },
                 host: Some("host".into()),
                 hardware,
-                workers: vec![(JOB, WorkerId(9), 1)],
+                workers: vec![(JOB, WorkerId(9), share)],
             },
             FromTaskManager::Started(JOB, WorkerId(9)),
             FromTaskManager::Ended(JOB, WorkerId(9), "how".into()),
@@ -158,8 +166,8 @@ fn messages() -> Vec<Vec<u8>> {
         .iter()
         .map(written),
     );
-    let launch = ToTaskManager::Launch { slots: 2, assignment: assignment(RoleSpec::Worker(worker)) };
-    let other = ToTaskManager::Launch { slots: 2, assignment: assignment(RoleSpec::Master(master)) };
+    let launch = ToTaskManager::Launch { share, assignment: assignment(RoleSpec::Worker(worker)) };
+    let other = ToTaskManager::Launch { share, assignment: assignment(RoleSpec::Master(master)) };
     all.extend([launch, other, ToTaskManager::Release(JOB)].iter().map(written));
     let mut status = JobStatus::new(JOB, "job", 5);
     status.subtasks.insert(SUBTASK, SubtaskReport::default());
@@ -168,7 +176,7 @@ fn messages() -> Vec<Vec<u8>> {
             FromMaster::Ready { address: "host:1".into() },
             FromMaster::Status(Box::new(status)),
             FromMaster::Observed(Box::default()),
-            FromMaster::Request { attempt: Attempt(1), slots: 3 },
+            FromMaster::Request { attempt: Attempt(1), slots: vec![wanted()] },
             FromMaster::Release,
         ]
         .iter()
@@ -177,7 +185,7 @@ fn messages() -> Vec<Vec<u8>> {
     let none = NoSlots { reason: "why".into(), is_final: false };
     all.extend(
         [
-            ToMaster::Slots(Attempt(1), Ok(vec![(WorkerId(9), 2)])),
+            ToMaster::Slots(Attempt(1), Ok(vec![(WorkerId(9), vec![0, 2])])),
             ToMaster::Slots(Attempt(1), Err(none)),
             ToMaster::WorkerEnded(WorkerId(9), "how".into()),
             ToMaster::TaskManagerLost(WorkerId(9)),

@@ -90,6 +90,7 @@ pub use windows::trigger::{
 /// What most programs need.
 pub mod prelude {
     pub use crate::*;
+    pub use hurtig_dataflow::graph::SlotSharingGroup;
     pub use hurtig_dataflow::operator::{AggregateFunction, OpenContext, OutputTag};
     pub use hurtig_dataflow::sink::{Sink, SinkContext, SinkWriter};
     pub use hurtig_dataflow::source::{Source, SplitEnumerator, SplitReader};

@@ -3,7 +3,7 @@
 use crate::environment::Environment;
 use crate::keyed::{KeyedStream, Keys};
 use hurtig_dataflow::graph::{
-    Chaining, CommitterFactory, Logic, NodeId, OperatorFactory, StreamEdge, StreamNode,
+    Chaining, CommitterFactory, Logic, NodeId, OperatorFactory, SlotSharingGroup, StreamEdge, StreamNode,
 };
 use hurtig_dataflow::operator::{Operator, OutputTag, TwoInputOperator, erase, erase_two};
 use hurtig_dataflow::partition::Partitioning;
@@ -80,9 +80,11 @@ macro_rules! settings {
             self
         }
 
-        /// Puts the operation, and those after it that say nothing else, into slots of their own.
-        pub fn slot_sharing_group(self, group: &str) -> Self {
-            self.change(|node| node.slot_group = Some(group.to_string()));
+        /// Puts the operation, and those after it that say nothing else, into slots of their own, which may ask for
+        /// processor cores and memory.
+        pub fn slot_sharing_group(self, group: impl Into<SlotSharingGroup>) -> Self {
+            let group = group.into();
+            self.change(|node| node.slot_group = Some(group));
             self
         }
     };

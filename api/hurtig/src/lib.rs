@@ -336,6 +336,18 @@
 //! the log of the worker that runs it; `collect` and the actor API reach within one process only and are for programs
 //! that run their job themselves. Checkpoints go to a folder that all machines share.
 //!
+//! Subtasks of one number share a slot of a TaskManager, one of each operator. Operators that need more than others get
+//! slots of their own with [`slot_sharing_group`](datastream::DataStream::slot_sharing_group), which may ask for processor cores and
+//! memory: only TaskManagers that have as much left give them.
+//!
+//! ```
+//! use hurtig::prelude::*;
+//!
+//! let env = Environment::new();
+//! let heavy = SlotSharingGroup::new("heavy").with_cpu_cores(2.0).with_memory_bytes(4 << 30);
+//! env.from_range(0..10).map(|n| n * n).slot_sharing_group(heavy).discard();
+//! ```
+//!
 //! # Seeing what a job does
 //! With the feature `web` of this crate and `-D rest.port=8081` a program serves a web page while its job runs: the job
 //! graph with what holds it back, checkpoints, failures. On a cluster the JobManager has the page, whatever the program
@@ -376,7 +388,7 @@ pub use hurtig_runtime::{
     Cluster, Config, JobClient, JobError, JobMetrics, JobState, JobStatus, RunError, config,
 };
 #[doc(hidden)]
-pub use hurtig_runtime::{clock, daemon, process, protocol, report};
+pub use hurtig_runtime::{clock, cluster, daemon, machine, process, protocol, report, resource, simulation};
 #[cfg(feature = "sql")]
 pub use hurtig_sql as sql;
 pub use program::{configured, execute, run, run_and_then, run_with_args, runtime, start_logging};

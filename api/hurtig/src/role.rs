@@ -9,6 +9,7 @@ use hurtig_dataflow::ids::JobId;
 use hurtig_datastream::Environment;
 use hurtig_runtime::Config;
 use hurtig_runtime::cluster::rescaled_job_graph;
+use hurtig_runtime::machine::Machine;
 use hurtig_runtime::process::{child, master, worker};
 use hurtig_runtime::protocol::{Assignment, GraphSummary, Plan, RoleSpec};
 use std::ffi::OsString;
@@ -32,14 +33,14 @@ pub(crate) fn take(
         }
         (_, Err(reason)) => Err(reason),
         (RoleSpec::Master(spec), Ok((graph, config))) => {
-            on_runtime(master::run(&assignment, spec.clone(), graph, config))
+            on_runtime(master::run(&assignment, spec.clone(), graph, config, Machine::Real))
         }
         (RoleSpec::Worker(spec), Ok((graph, config))) => {
             // Nobody else would end this process.
             let watched = child::when_parent_dies(|| std::process::exit(1));
             watched.map_err(|error| error.to_string()).and_then(|()| {
                 on_runtime(async {
-                    let why = worker::run(&assignment, spec.clone(), graph, config).await?;
+                    let why = worker::run(&assignment, spec.clone(), graph, config, Machine::Real).await?;
                     tracing::info!("the worker ends: {why}");
                     Ok(())
                 })

@@ -1,7 +1,7 @@
 //! Frames of batches and other elements from anywhere: read or refused, never a panic, never more rows than allowed.
 #![no_main]
 
-use hurtig_dataflow::wire::{BatchCodec, Limits, RowsCodec, element};
+use hurtig_dataflow::wire::{Limits, RowsCodec, element};
 use hurtig_dataflow::{Element, Record};
 use libfuzzer_sys::fuzz_target;
 use serde::{Deserialize, Serialize};

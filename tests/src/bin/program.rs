@@ -5,6 +5,7 @@ use hurtig::dataflow::batch::Rows;
 use hurtig::dataflow::operator::Place;
 use hurtig::prelude::*;
 use hurtig_examples::{enrichment, flights, late_data, session_windows, stock_alerts, word_count};
+use hurtig_tests::benchmarks;
 use hurtig_tests::events::{Event, events};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -26,6 +27,9 @@ fn main() -> ExitCode {
         Some((name, rest)) if name == "abort" => abort(env, rest),
         Some((name, rest)) if name == "slow" => write_slowly(env, rest),
         Some((name, rest)) if name == "groups" => write_from_two_groups(env, rest),
+        Some((name, rest)) if name == "benchmark" => benchmark(env, rest),
+        Some((name, rest)) if name == "resources" => write_with_resources(env, rest),
+        Some((name, rest)) if name == "in-memory" => stay_in_memory(env, rest),
         Some((name, _)) if name == "spin" => {
             spin(env);
             Ok(())
@@ -169,6 +173,58 @@ fn write_from_two_groups(env: &Environment, args: &[String]) -> Result<(), BoxEr
         .slot_sharing_group("counting")
         .sink_to(FileSink::csv(folder))
         .uid("files");
+    Ok(())
+}
+
+/// The job of a benchmark, with its results in files: `benchmark NAME FOLDER RECORDS`.
+fn benchmark(env: &Environment, args: &[String]) -> Result<(), BoxError> {
+    let [name, folder, records] = args else { return Err("name, folder and records".into()) };
+    let (files, records) = (FileSink::text(folder), records.parse()?);
+    let text = |result: &dyn std::fmt::Debug| format!("{result:?}");
+    let lines = match name.as_str() {
+        "wordcount" => {
+            let file = benchmarks::text::file(Some(records))?;
+            benchmarks::word_count(env, &file).map(move |result| text(&result))
+        }
+        "window" => benchmarks::window(env, records, 1_000).map(move |result| text(&result)),
+        "ysb" => benchmarks::ysb::counts(env, records).map(move |result| text(&result)),
+        "chain" => benchmarks::chain(env, records).map(move |number| text(&number)),
+        "exchange" => benchmarks::exchange(env, records).map(move |number| text(&number)),
+        other => return Err(format!("no benchmark '{other}'").into()),
+    };
+    lines.sink_to(files);
+    Ok(())
+}
+
+/// The same with slots for the counting that ask for resources: `resources FOLDER COUNT PER_SECOND CORES BYTES`.
+fn write_with_resources(env: &Environment, args: &[String]) -> Result<(), BoxError> {
+    let [folder, count, per_second, cores, bytes] = args else {
+        return Err("folder, count, events per second, cores and bytes".into());
+    };
+    let group = SlotSharingGroup::new("counting").with_cpu_cores(cores.parse()?);
+    events(env, "events", count.parse()?, per_second.parse()?)
+        .key_by(|event: &Event| event.key)
+        .count()
+        .uid("counts")
+        .slot_sharing_group(group.with_memory_bytes(bytes.parse()?))
+        .sink_to(FileSink::csv(folder))
+        .uid("files");
+    Ok(())
+}
+
+/// A job without an end in one slot, which asks for memory if any is given: `in-memory FOLDER [BYTES]`.
+fn stay_in_memory(env: &Environment, args: &[String]) -> Result<(), BoxError> {
+    let (folder, bytes) = match args {
+        [folder] => (folder, None),
+        [folder, bytes] => (folder, Some(bytes.parse()?)),
+        _ => return Err("a folder and bytes".into()),
+    };
+    let mut group = SlotSharingGroup::new("default");
+    if let Some(bytes) = bytes {
+        group = group.with_memory_bytes(bytes);
+    }
+    let numbers = events(env, "events", u64::MAX, 100.0).map(|event| event.n).slot_sharing_group(group);
+    numbers.sink_to(FileSink::csv(folder)).uid("files");
     Ok(())
 }
 

@@ -183,6 +183,25 @@ fn examples_write_what_they_write_in_one_process() {
     until_equal("masters left", SOON, 0, || cluster.masters().len());
 }
 
+#[test]
+fn benchmarks_give_what_they_give_in_one_process() {
+    let (cluster, outs) = (cluster(), folder());
+    for (name, records) in
+        [("wordcount", 60_000), ("window", 50_000), ("ysb", 20_000), ("chain", 50_000), ("exchange", 50_000)]
+    {
+        let out = |way: &str| text(&outs.path().join(way).join(name)).to_string();
+        let records = records.to_string();
+        let alone = Command::new(PROGRAM)
+            .args(["-q", "-p2", "--", "benchmark", name, &out("embedded"), &records])
+            .status();
+        assert!(alone.expect("the program starts").success());
+        let args = ["run", "-q", PROGRAM, "-p6", "--", "benchmark", name, &out("cluster"), &records];
+        let output = cluster.command(&args).output().expect("the command starts");
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        same(&sorted_lines(Path::new(&out("embedded"))), &sorted_lines(Path::new(&out("cluster"))));
+    }
+}
+
 /// What a program prints, without the numbers of subtasks, in order of lines.
 fn printed(text: &str) -> Vec<String> {
     let record = |line: &str| line.split_once("> ").map_or(line, |(_, record)| record).to_string();

@@ -1,5 +1,6 @@
 //! The types a configuration value can have: how each is read, shown and described.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -227,6 +228,12 @@ const BYTE_UNITS: [(&[&str], u64); 5] = [
     (&["KiB", "kib", "kb", "k"], 1 << 10),
     (&["B", "b", "byte", "bytes", ""], 1),
 ];
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.write())
+    }
+}
 
 impl Value for ByteSize {
     fn read(text: &str, limits: &Limits) -> Option<Self> {

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::daemon::leader::JobManagers;
+use crate::machine::Machine;
 use crate::node::{AskError, Node, NodeError, Peer, Reply, question};
 use crate::process::worker::node_options;
 use crate::protocol::{
@@ -91,6 +92,14 @@ impl ClusterClient {
     /// # Errors
     /// It cannot be reached, or does not let this client in.
     pub async fn connect(config: &Config, tls: &Tls) -> Result<Self, ClientError> {
+        Self::connect_on(&Machine::Real, config, tls).await
+    }
+
+    /// The same, on any machine.
+    ///
+    /// # Errors
+    /// As [`ClusterClient::connect`].
+    pub async fn connect_on(machine: &Machine, config: &Config, tls: &Tls) -> Result<Self, ClientError> {
         let address = &config.cluster.jobmanager;
         let job_managers = JobManagers::new(config);
         let unreachable = |source| match source {
@@ -99,7 +108,7 @@ impl ClusterClient {
             }
             _ => ClientError::Unreachable { address: address.clone(), source },
         };
-        let node = Node::start(node_options(config), Arc::new(|_| {})).await.map_err(unreachable)?;
+        let node = machine.node(node_options(config), Arc::new(|_| {}), None).await.map_err(unreachable)?;
         let peer = job_managers.dial(&node, tls).await.map_err(unreachable)?;
         Ok(ClusterClient(Way::Dialled(Dialled {
             node,

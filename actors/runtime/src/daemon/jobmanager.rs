@@ -13,20 +13,22 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::client::ClusterClient;
 use crate::daemon::memory::{JobMemory, Programs, RememberedJob, Upload};
+use crate::machine::Machine;
 use crate::node::{Node, NodeError, NodeEvent, Peer, PeerId, Reply, decode};
-use crate::process::child::{ChildMessage, ChildProcess, start_error};
+use crate::process::child::{ChildMessage, start_error};
 use crate::process::worker::{any_port, node_options};
 use crate::protocol::{
     Answer, Assignment, Call, ClientRequest, FromMaster, FromTaskManager, Hardware, Plan, RoleSpec,
     Submitted, ToMaster, ToTaskManager,
 };
-use crate::resource::{self, ResourceManager, ResourceManagerMessage, Standalone};
+use crate::resource::{self, Offer, ResourceManager, ResourceManagerMessage, Share, Standalone};
 use crate::status::JobState;
 use crate::stub;
 use crate::taskmanager::TaskManagerMessage;
 use crate::tasks::{Tasks, blocking};
 use crate::worker::links::WorkerId;
 use hurtig_dataflow::error::describe;
+use hurtig_dataflow::graph::SlotsWanted;
 use hurtig_dataflow::ids::JobId;
 use hurtig_transport::{Role, Tls};
 use job::Job;
@@ -40,6 +42,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
+/// The most slots that a job may ask for: as many as a vertex can have subtasks, for 32 sharing groups.
+const MAX_SLOTS: usize = 1 << 20;
+
 /// How long a program may take to build its job.
 const PLANNING_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -52,7 +57,7 @@ pub enum DaemonMessage {
     /// From what stands for a job at the ResourceManager: to be passed on to the job's master.
     ToMaster(JobId, ToMaster),
     /// From what stands for a TaskManager at the ResourceManager: run a worker there.
-    Launch(PeerId, JobId, WorkerId, usize),
+    Launch(PeerId, JobId, WorkerId, Share),
     /// From the same: a job's workers there are to end.
     Release(PeerId, JobId),
     /// From itself: the delay before a job's next master is over.
@@ -88,6 +93,8 @@ pub struct Options {
     pub jobs: Arc<dyn JobMemory>,
     /// The programs it was given.
     pub programs: Arc<dyn Programs>,
+    /// What it runs on.
+    pub machine: Machine,
 }
 
 /// A JobManager that runs in this process.
@@ -172,6 +179,7 @@ struct State {
     memory: Arc<dyn JobMemory>,
     programs: Arc<dyn Programs>,
     random: SmallRng,
+    machine: Machine,
     node: Node,
     resource_manager: ActorRef<ResourceManagerMessage>,
     jobs: BTreeMap<JobId, Job>,
@@ -192,15 +200,14 @@ impl Actor for Daemon {
         myself: ActorRef<DaemonMessage>,
         (options, reply): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        let Options { address, tls, folder, config, jobs, programs } = options;
+        let Options { address, tls, folder, config, jobs, programs, machine } = options;
         let events = {
             let myself = myself.clone();
             Arc::new(move |event| drop(myself.cast(DaemonMessage::Node(event))))
         };
         let remembered = jobs.jobs()?;
-        let node = Node::start_linked(node_options(&config), events, myself.get_cell()).await?;
-        #[allow(clippy::disallowed_methods, reason = "job ids must differ between processes")]
-        let seed = rand::rng().random();
+        let node = machine.node(node_options(&config), events, Some(myself.get_cell())).await?;
+        let seed = machine.random() as u64;
         let arguments = resource::Arguments {
             provider: Box::new(Standalone),
             slot_timeout: config.cluster.slot_timeout,
@@ -218,6 +225,7 @@ impl Actor for Daemon {
             memory: jobs,
             programs,
             random: SmallRng::seed_from_u64(seed),
+            machine,
             node,
             resource_manager,
             jobs: BTreeMap::new(),
@@ -257,8 +265,8 @@ impl Actor for Daemon {
                     job.on_told(&message);
                 }
             }
-            DaemonMessage::Launch(task_manager, job, worker, slots) => {
-                state.launch(task_manager, job, worker, slots);
+            DaemonMessage::Launch(task_manager, job, worker, share) => {
+                state.launch(task_manager, job, worker, share);
             }
             DaemonMessage::Release(task_manager, job) => {
                 if let Some(TaskManager { peer, .. }) = state.task_managers.get(&task_manager) {
@@ -359,8 +367,7 @@ impl State {
             return Err(format!("the program '{}' is not there: submit it again", assignment.call.file_name));
         };
         let arguments = (program, Box::new(assignment), log, None);
-        let spawned = Actor::spawn_linked(None, ChildProcess, arguments, self.myself.get_cell()).await;
-        spawned.map(|(child, _)| child).map_err(start_error)
+        self.machine.start(arguments, self.myself.get_cell()).await
     }
 
     async fn on_planned(&mut self, planning: Planning, how: &str) {
@@ -422,9 +429,9 @@ impl State {
         reply: Option<Reply>,
     ) -> Result<(), ActorProcessingErr> {
         match decode::<FromTaskManager>(message) {
-            Ok(FromTaskManager::Register { slots, host, hardware, workers }) => {
+            Ok(FromTaskManager::Register { offer, host, hardware, workers }) => {
                 let host = host.unwrap_or_else(|| from.address().ip().to_string());
-                self.register(from, slots, (host, hardware), workers).await?;
+                self.register(from, offer, (host, hardware), workers).await?;
             }
             Ok(FromTaskManager::Leaving) => {
                 if let Some(TaskManager { stub, .. }) = self.task_managers.get(&from.id()) {
@@ -484,47 +491,48 @@ impl State {
     async fn register(
         &mut self,
         from: &Peer,
-        slots: usize,
+        offer: Offer,
         (host, hardware): (String, Hardware),
-        workers: Vec<(JobId, WorkerId, usize)>,
+        workers: Vec<(JobId, WorkerId, Share)>,
     ) -> Result<(), ActorProcessingErr> {
         let (id, myself) = (from.id(), self.myself.clone());
         let stub = stub::spawn(self.myself.get_cell(), move |message| {
             let message = match message {
-                TaskManagerMessage::Launch { job, worker, slots } => {
-                    DaemonMessage::Launch(id, job, worker, slots)
+                TaskManagerMessage::Launch { job, worker, share } => {
+                    DaemonMessage::Launch(id, job, worker, share)
                 }
                 TaskManagerMessage::Release { job } => DaemonMessage::Release(id, job),
             };
             let _ = myself.cast(message);
         });
         let stub = stub.await?;
-        let mut used: BTreeMap<JobId, usize> = BTreeMap::new();
-        for (job, worker, slots) in workers {
+        let mut used: BTreeMap<JobId, Share> = BTreeMap::new();
+        for (job, worker, share) in workers {
             let name = from.name().dns_name();
-            if self.jobs.get_mut(&job).is_some_and(|job| job.knows_worker(worker, slots, &name)) {
-                *used.entry(job).or_default() += slots;
+            if self.jobs.get_mut(&job).is_some_and(|job| job.knows_worker(worker, &name)) {
+                let of_job = used.entry(job).or_default();
+                *of_job = of_job.and(share);
             } else {
                 // Of a job that has ended, or that has given its slots back meanwhile.
                 let _ = from.tell(&ToTaskManager::Release(job));
             }
         }
-        tracing::info!("{from} offers {slots} slots");
+        tracing::info!("{from} offers {} slots", offer.slots);
         let task_manager = TaskManager { peer: from.clone(), host, hardware, stub: stub.clone() };
         self.task_managers.insert(id, task_manager);
         let _ =
-            self.resource_manager.cast(ResourceManagerMessage::Register { task_manager: stub, slots, used });
+            self.resource_manager.cast(ResourceManagerMessage::Register { task_manager: stub, offer, used });
         Ok(())
     }
 
-    fn launch(&mut self, task_manager: PeerId, job: JobId, worker: WorkerId, slots: usize) {
+    fn launch(&mut self, task_manager: PeerId, job: JobId, worker: WorkerId, share: Share) {
         let Some(TaskManager { peer, host, .. }) = self.task_managers.get(&task_manager) else { return };
         let Some(of_job) = self.jobs.get_mut(&job) else { return };
         of_job.place(worker, peer.name().dns_name());
         match of_job.worker_assignment(worker, host) {
             Ok(assignment) => {
                 // One that is gone is unregistered, and its jobs get other slots.
-                let _ = peer.tell(&ToTaskManager::Launch { slots, assignment: Box::new(assignment) });
+                let _ = peer.tell(&ToTaskManager::Launch { share, assignment: Box::new(assignment) });
             }
             Err(reason) => {
                 let ended = ResourceManagerMessage::WorkerEnded { job, worker, reason };
@@ -560,6 +568,9 @@ impl State {
                 if job.is_peer(from) && !job.has_ended() {
                     self.keep_observation(id, &seen);
                 }
+            }
+            FromMaster::Request { slots, .. } if too_many(&slots) => {
+                from.close(&format!("it asks for more than {MAX_SLOTS} slots"));
             }
             FromMaster::Request { attempt, slots } => {
                 job.on_request(attempt);
@@ -661,6 +672,7 @@ impl State {
     fn end_job(&mut self, id: JobId, state: JobState, reason: Option<&str>) {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.end(state, reason, self.clock.now());
+            job.kill_master(&self.machine);
             keep(&*self.memory, job.remember());
             let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
         }
@@ -684,7 +696,7 @@ impl State {
         if job.masters() != masters || job.is_connected() || job.has_ended() {
             return;
         }
-        job.kill_master();
+        job.kill_master(&self.machine);
         if let Some(reason) = job.gives_up("it did not connect") {
             return self.fail_job(id, &reason);
         }
@@ -695,7 +707,7 @@ impl State {
     /// Ends a job's master and starts another, which gets slots of its own.
     async fn replace_master(&mut self, id: JobId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.kill_master();
+        job.kill_master(&self.machine);
         job.on_master_lost();
         let _ = self.resource_manager.cast(ResourceManagerMessage::Release { job: id });
         job.on_released();
@@ -706,6 +718,11 @@ impl State {
             drop(self.myself.send_after(delay, move || DaemonMessage::StartMaster(id, masters)));
         }
     }
+}
+
+/// Whether nobody can mean so many slots.
+fn too_many(slots: &[SlotsWanted]) -> bool {
+    slots.iter().fold(0_usize, |sum, group| sum.saturating_add(group.count)) > MAX_SLOTS
 }
 
 /// A JobManager that cannot write its memory goes on, loudly: its jobs run, and only it would forget them.

@@ -7,12 +7,14 @@
 use crate::config::{ClusterConfig, Config};
 use crate::daemon::leader::JobManagers;
 use crate::daemon::memory::Programs;
+use crate::machine::Machine;
 use crate::node::{Node, NodeEvent, Peer, decode};
-use crate::process::child::{ChildMessage, ChildProcess, start_error};
+use crate::process::child::{ChildMessage, start_error};
 use crate::process::worker::node_options;
 use crate::protocol::{
     Answer, Assignment, CHUNK_BYTES, FromTaskManager, ProgramHash, ProgramPart, RoleSpec, ToTaskManager,
 };
+use crate::resource::{Offer, Share};
 use crate::tasks::{Tasks, blocking};
 use crate::worker::links::WorkerId;
 use futures::{StreamExt, stream};
@@ -42,7 +44,7 @@ pub enum DaemonMessage {
     /// From its own task: the JobManager could not be reached, or is to be reached again.
     Redial,
     /// From its own task: a program is there, or why not.
-    Fetched(Box<Assignment>, usize, Result<(), String>),
+    Fetched(Box<Assignment>, Share, Result<(), String>),
     /// From whoever runs it: it is to end. Answered, with its node, when nothing is waited for any more.
     Leave(oneshot::Sender<Node>),
 }
@@ -50,8 +52,8 @@ impl ractor::Message for DaemonMessage {}
 
 /// What a TaskManager's process is made of.
 pub struct Options {
-    /// Number of slots it offers.
-    pub slots: usize,
+    /// What it offers.
+    pub offer: Offer,
     /// Its identity in the cluster.
     pub tls: Tls,
     /// Where it keeps logs.
@@ -60,6 +62,8 @@ pub struct Options {
     pub config: Config,
     /// The programs it was given.
     pub programs: Arc<dyn Programs>,
+    /// What it runs on.
+    pub machine: Machine,
 }
 
 /// A TaskManager that runs in this process.
@@ -94,7 +98,7 @@ struct Daemon;
 struct Running {
     job: JobId,
     worker: WorkerId,
-    slots: usize,
+    share: Share,
     child: ActorRef<ChildMessage>,
 }
 
@@ -126,7 +130,8 @@ impl Actor for Daemon {
             let myself = myself.clone();
             Arc::new(move |event| drop(myself.cast(DaemonMessage::Node(event))))
         };
-        let node = Node::start_linked(node_options(&options.config), events, myself.get_cell()).await?;
+        let of_node = node_options(&options.config);
+        let node = options.machine.node(of_node, events, Some(myself.get_cell())).await?;
         myself.cast(DaemonMessage::Redial)?;
         Ok(State {
             myself,
@@ -160,7 +165,7 @@ impl Actor for Daemon {
             }
             DaemonMessage::Node(NodeEvent::Received { message, .. }) => {
                 match decode::<ToTaskManager>(&message) {
-                    Ok(ToTaskManager::Launch { slots, assignment }) => state.launch(assignment, slots).await,
+                    Ok(ToTaskManager::Launch { share, assignment }) => state.launch(assignment, share).await,
                     Ok(ToTaskManager::Release(job)) => state.release(job),
                     Err(error) => {
                         tracing::error!("a message of the JobManager cannot be read: {error}");
@@ -170,8 +175,8 @@ impl Actor for Daemon {
             DaemonMessage::Redial if state.is_leaving => {}
             DaemonMessage::Redial => state.redial(Duration::ZERO),
             DaemonMessage::Leave(done) => state.leave(done),
-            DaemonMessage::Fetched(assignment, slots, result) => {
-                state.on_fetched(assignment, slots, result).await;
+            DaemonMessage::Fetched(assignment, share, result) => {
+                state.on_fetched(assignment, share, result).await;
             }
         }
         Ok(())
@@ -245,9 +250,9 @@ impl State {
         }
         tracing::info!("registered with {peer}");
         self.job_manager = Some(peer);
-        let workers = self.workers.values().map(|running| (running.job, running.worker, running.slots));
+        let workers = self.workers.values().map(|running| (running.job, running.worker, running.share));
         let register = FromTaskManager::Register {
-            slots: self.options.slots,
+            offer: self.options.offer,
             host: self.host(),
             hardware: crate::process::hardware(),
             workers: workers.collect(),
@@ -261,7 +266,7 @@ impl State {
         (*host != ClusterConfig::default().host).then(|| host.clone())
     }
 
-    async fn launch(&mut self, assignment: Box<Assignment>, slots: usize) {
+    async fn launch(&mut self, assignment: Box<Assignment>, share: Share) {
         let RoleSpec::Worker(spec) = &assignment.role else { return };
         if self.is_leaving {
             // It was sent before the JobManager heard of that.
@@ -270,46 +275,44 @@ impl State {
         }
         let program = assignment.call.program.clone();
         if self.options.programs.path(&program).is_some() {
-            return self.start(assignment, slots).await;
+            return self.start(assignment, share).await;
         }
         self.fetching.push((assignment.job, spec.worker));
         let Some(peer) = self.job_manager.clone() else { return };
         let (programs, myself) = (Arc::clone(&self.options.programs), self.myself.clone());
         self.tasks.spawn(async move {
             let result = fetch(&peer, &*programs, &program).await;
-            let _ = myself.cast(DaemonMessage::Fetched(assignment, slots, result));
+            let _ = myself.cast(DaemonMessage::Fetched(assignment, share, result));
         });
     }
 
-    async fn on_fetched(&mut self, assignment: Box<Assignment>, slots: usize, result: Result<(), String>) {
+    async fn on_fetched(&mut self, assignment: Box<Assignment>, share: Share, result: Result<(), String>) {
         let (job, RoleSpec::Worker(spec)) = (assignment.job, &assignment.role) else { return };
         let worker = spec.worker;
         let Some(at) = self.fetching.iter().position(|wanted| *wanted == (job, worker)) else { return };
         self.fetching.swap_remove(at);
         match result {
-            Ok(()) => self.start(assignment, slots).await,
+            Ok(()) => self.start(assignment, share).await,
             Err(reason) => self.tell(&FromTaskManager::Ended(job, worker, reason)),
         }
     }
 
-    async fn start(&mut self, assignment: Box<Assignment>, slots: usize) {
+    async fn start(&mut self, assignment: Box<Assignment>, share: Share) {
         let (job, RoleSpec::Worker(spec)) = (assignment.job, &assignment.role) else { return };
         let worker = spec.worker;
         let started = match self.options.programs.path(&assignment.call.program) {
             Some(program) => {
                 let log =
                     self.options.folder.join("jobs").join(job.to_string()).join(format!("worker-{worker}"));
-                let memory = self.options.config.taskmanager.worker_memory;
+                let memory = self.options.config.taskmanager.worker_memory.or(share.memory_limit());
                 let arguments = (program, assignment, log, memory);
-                let spawned =
-                    Actor::spawn_linked(None, ChildProcess, arguments, self.myself.get_cell()).await;
-                spawned.map(|(child, _)| child).map_err(start_error)
+                self.options.machine.start(arguments, self.myself.get_cell()).await
             }
             None => Err("its program is gone".into()),
         };
         match started {
             Ok(child) => {
-                self.workers.insert(child.get_id(), Running { job, worker, slots, child });
+                self.workers.insert(child.get_id(), Running { job, worker, share, child });
                 self.tell(&FromTaskManager::Started(job, worker));
             }
             Err(reason) => self.tell(&FromTaskManager::Ended(job, worker, reason)),

@@ -17,7 +17,7 @@ use super::connections::{Connection, Connections, Dialler, Stage};
 use super::gate::Gate;
 use super::heartbeat::Ticks;
 use super::hello::{Labelled, Tokens};
-use super::peer::{Peer, PeerId, Reply, Shared};
+use super::peer::{Peer, PeerId, Reply, Shared, Way};
 use super::server::{self, Session};
 use super::wire::{Answer, Envelope, Kind};
 use super::{NodeError, NodeEvent, NodeEvents, NodeOptions};
@@ -248,9 +248,7 @@ impl State {
             id,
             name: connection.name.clone(),
             address: connection.address,
-            gate,
-            token: connection.tokens.received,
-            control: self.myself.clone(),
+            way: Way::Session { gate, token: connection.tokens.received, control: self.myself.clone() },
             max_message_bytes: self.options.max_message_bytes,
             gone: OnceLock::new(),
         });

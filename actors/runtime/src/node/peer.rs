@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::control::ControlMessage;
+use super::memory::Wire;
 use super::wire::{Answer, DecodeError, Envelope, GateMessage, Kind, Token, decode, encode};
 
 /// The library forgets a question some time after we have given it up, not before.
@@ -44,12 +45,25 @@ pub(super) struct Shared {
     pub(super) id: PeerId,
     pub(super) name: Name,
     pub(super) address: SocketAddr,
-    pub(super) gate: ActorRef<GateMessage>,
-    pub(super) token: Token,
-    pub(super) control: ActorRef<ControlMessage>,
+    pub(super) way: Way,
     pub(super) max_message_bytes: usize,
     /// Why it is lost, once it is.
     pub(super) gone: OnceLock<String>,
+}
+
+/// How a peer is reached.
+pub(super) enum Way {
+    /// By a session of the actor library.
+    Session {
+        /// The peer's.
+        gate: ActorRef<GateMessage>,
+        /// By which it knows from whom a message is.
+        token: Token,
+        /// This process's.
+        control: ActorRef<ControlMessage>,
+    },
+    /// It is in this process.
+    Memory(Wire),
 }
 
 impl PartialEq for Peer {
@@ -99,7 +113,13 @@ impl Peer {
     /// [`TellError::Gone`] if the peer is lost or being closed; the others if the message cannot be sent at all.
     pub fn tell<T: Serialize + ?Sized>(&self, message: &T) -> Result<(), TellError> {
         let content = self.content(message)?;
-        self.send(Kind::Message, &content)
+        match &self.shared.way {
+            Way::Session { .. } => self.send(Kind::Message, &content),
+            Way::Memory(wire) => {
+                self.refuse_if_gone()?;
+                if wire.tell(content) { Ok(()) } else { Err(self.gone()) }
+            }
+        }
     }
 
     /// Sends a question, at once, and waits for the answer for up to `limit`. Never await it in an actor's handler.
@@ -131,8 +151,12 @@ impl Peer {
     /// Ends the connection, after what was told before has been sent. Both sides see the peer lost, this one at once;
     /// the other is given the reason.
     pub fn close(&self, reason: &str) {
-        let _ =
-            self.shared.control.cast(ControlMessage::Close { id: self.shared.id, reason: reason.to_owned() });
+        match &self.shared.way {
+            Way::Session { control, .. } => {
+                let _ = control.cast(ControlMessage::Close { id: self.shared.id, reason: reason.to_owned() });
+            }
+            Way::Memory(wire) => wire.close(reason),
+        }
     }
 
     fn send_question<T: Serialize + ?Sized>(
@@ -143,10 +167,15 @@ impl Peer {
         let content = self.content(message)?;
         self.refuse_if_gone()?;
         let (port, answer) = oneshot::channel();
-        let port = RpcReplyPort::from((port, limit.saturating_add(LIBRARY_GRACE)));
-        let envelope = Envelope::write(self.shared.token, Kind::Message, &content);
-        self.shared.gate.cast(GateMessage::Ask(envelope, port)).map_err(|_| self.gone())?;
-        Ok(answer)
+        let is_sent = match &self.shared.way {
+            Way::Session { gate, token, .. } => {
+                let port = RpcReplyPort::from((port, limit.saturating_add(LIBRARY_GRACE)));
+                let envelope = Envelope::write(*token, Kind::Message, &content);
+                gate.cast(GateMessage::Ask(envelope, port)).is_ok()
+            }
+            Way::Memory(wire) => wire.ask(content, port),
+        };
+        if is_sent { Ok(answer) } else { Err(self.gone()) }
     }
 
     fn content<T: Serialize + ?Sized>(&self, message: &T) -> Result<Vec<u8>, TellError> {
@@ -155,11 +184,12 @@ impl Peer {
         if bytes > limit { Err(TellError::TooLong { bytes, limit }) } else { Ok(content) }
     }
 
-    /// Sends anything; refused once the peer is gone.
+    /// Sends anything over a session; refused once the peer is gone.
     pub(super) fn send(&self, kind: Kind, content: &[u8]) -> Result<(), TellError> {
         self.refuse_if_gone()?;
-        let envelope = Envelope::write(self.shared.token, kind, content);
-        self.shared.gate.cast(GateMessage::Tell(envelope)).map_err(|_| self.gone())
+        let Way::Session { gate, token, .. } = &self.shared.way else { return Err(self.gone()) };
+        let envelope = Envelope::write(*token, kind, content);
+        gate.cast(GateMessage::Tell(envelope)).map_err(|_| self.gone())
     }
 
     /// From now on nothing is sent.

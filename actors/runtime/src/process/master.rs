@@ -6,6 +6,7 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::machine::Machine;
 use crate::master::coordinator::SavepointReply;
 use crate::master::{Arguments as JobMasterArguments, DEPOSED, JobMaster, JobMasterMessage};
 use crate::node::{Node, NodeEvent, Peer, PeerId, Reply, decode};
@@ -23,12 +24,11 @@ use crate::tasks::Tasks;
 use crate::worker::WorkerMessage;
 use crate::worker::links::WorkerId;
 use hurtig_dataflow::error::describe;
-use hurtig_dataflow::graph::JobGraph;
+use hurtig_dataflow::graph::{JobGraph, SlotsWanted};
 use hurtig_dataflow::ids::{Attempt, JobId};
 use hurtig_state::{CheckpointMetadata, CheckpointStore, Error, Mastership};
 use hurtig_transport::{Identity, Peer as Whom, Role, Tls};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use rand::Rng;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,9 +77,9 @@ struct Connected {
 /// What an attempt has asked for and not been given yet.
 struct Request {
     attempt: Attempt,
-    slots: usize,
+    slots: Vec<SlotsWanted>,
     /// Those that were granted, of which not all have connected.
-    workers: Option<Vec<(WorkerId, usize)>>,
+    workers: Option<Vec<(WorkerId, Vec<usize>)>>,
 }
 
 impl Request {
@@ -116,6 +116,7 @@ struct Arguments {
     config: Config,
     spec: MasterSpec,
     tls: Tls,
+    machine: Machine,
     done: oneshot::Sender<()>,
 }
 
@@ -128,13 +129,15 @@ pub async fn run(
     spec: MasterSpec,
     graph: JobGraph,
     config: Config,
+    machine: Machine,
 ) -> Result<(), String> {
     if let Some(difference) = spec.graph.difference(&GraphSummary::new(&graph)) {
         return Err(different(&difference));
     }
     let tls = Identity::from_bytes(&spec.identity).and_then(Tls::new).map_err(|error| describe(&error))?;
     let (done, ended) = oneshot::channel();
-    let arguments = Arguments { job: assignment.job, graph: Arc::new(graph), config, spec, tls, done };
+    let arguments =
+        Arguments { job: assignment.job, graph: Arc::new(graph), config, spec, tls, machine, done };
     let (_, host) = Actor::spawn(None, Host, arguments).await.map_err(|error| error.to_string())?;
     let _ = ended.await;
     let _ = host.await;
@@ -162,7 +165,8 @@ impl Actor for Host {
             let myself = myself.clone();
             Arc::new(move |event| drop(myself.cast(HostMessage::Node(event))))
         };
-        let node = Node::start_linked(node_options(&args.config), events, myself.get_cell()).await?;
+        let options = node_options(&args.config);
+        let node = args.machine.node(options, events, Some(myself.get_cell())).await?;
         let local = any_port(&spec.host).await?;
         let local = node.listen(local, &args.tls, |name| name.role() == Role::Worker).await?;
         let resource_manager = stub::spawn(myself.get_cell(), {
@@ -174,8 +178,7 @@ impl Actor for Host {
         let store = store_of(&args.config, args.job)?;
         let (status, changes) = watch::channel(JobStatus::new(args.job, &args.graph.name, spec.started_at));
         // Before it looks what there is: what it does not see, nobody before it can complete any more.
-        #[allow(clippy::disallowed_methods, reason = "it must differ from those of all other processes")]
-        let name = format!("{:032x}", rand::rng().random::<u128>());
+        let name = format!("{:032x}", args.machine.random());
         let claimed = store.claim(args.job, spec.number, &name).await;
         let mastership = claimed.map_err(|error| describe(&error))?;
         let completed = completed_before(&store, args.job, &spec).await?;
@@ -239,8 +242,8 @@ impl Actor for Host {
             }
             HostMessage::Resource(ResourceManagerMessage::Request { attempt, slots, .. }) => {
                 state.release();
+                state.tell_job_manager(&FromMaster::Request { attempt, slots: slots.clone() });
                 state.request = Some(Request { attempt, slots, workers: None });
-                state.tell_job_manager(&FromMaster::Request { attempt, slots });
             }
             HostMessage::Resource(ResourceManagerMessage::Release { .. }) => {
                 state.release();
@@ -359,8 +362,8 @@ impl State {
         self.job_manager = Some(peer);
         self.tell_job_manager(&FromMaster::Ready { address: self.address.clone() });
         self.show();
-        if let Some(Request { attempt, slots, .. }) = self.request {
-            self.tell_job_manager(&FromMaster::Request { attempt, slots });
+        if let Some(Request { attempt, slots, .. }) = &self.request {
+            self.tell_job_manager(&FromMaster::Request { attempt: *attempt, slots: slots.clone() });
         }
     }
 
@@ -531,11 +534,11 @@ impl State {
     /// Gives the JobMaster its slots once their workers are there.
     fn hire_if_connected(&mut self) {
         let all_there = |request: &mut Request| {
-            let there = |(worker, _): &(WorkerId, usize)| self.workers.contains_key(worker);
+            let there = |(worker, _): &(WorkerId, Vec<usize>)| self.workers.contains_key(worker);
             request.workers.as_ref().is_some_and(|workers| workers.iter().all(there))
         };
         let Some(Request { attempt, workers, .. }) = self.request.take_if(all_there) else { return };
-        let grant = |(worker, slots): (WorkerId, usize)| {
+        let grant = |(worker, slots): (WorkerId, Vec<usize>)| {
             let connected = &self.workers[&worker];
             let address = Some(connected.address.clone());
             SlotGrant { worker, actor: Some(connected.actor.clone()), address, slots }

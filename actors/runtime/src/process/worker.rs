@@ -13,9 +13,11 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::execution::ExecutionGraph;
+use crate::machine::Machine;
 use crate::master::{JobMasterMessage, SubtaskEvent, restore};
-use crate::node::{Node, NodeEvent, NodeEvents, NodeOptions, Peer, TellError, decode};
+use crate::node::{NodeEvent, NodeEvents, NodeOptions, Peer, TellError, decode};
 use crate::protocol::{Assignment, FromWorker, GraphSummary, ToSubtask, ToWorker, WorkerSpec};
+use crate::simulation;
 use crate::stub;
 use crate::subtask::neighbours::SubtaskRef;
 use crate::subtask::{Deployment, SubtaskMessage, SubtaskSettings};
@@ -77,10 +79,17 @@ struct Arguments {
     store: CheckpointStore,
     spec: WorkerSpec,
     network: Network,
-    listener: Listener,
+    way_in: WayIn,
     done: oneshot::Sender<String>,
     node: tokio::sync::watch::Receiver<Option<Peer>>,
-    threads: Handle,
+}
+
+/// How other workers reach this one.
+enum WayIn {
+    /// They dial, on these threads.
+    Listener(Listener, Handle),
+    /// They are in this process.
+    Simulated(simulation::Process),
 }
 
 /// Runs a worker to its end; returns why it ended.
@@ -92,27 +101,21 @@ pub async fn run(
     spec: WorkerSpec,
     graph: JobGraph,
     config: Config,
+    machine: Machine,
 ) -> Result<String, String> {
     let store = store_of(&config, assignment.job)?;
     let tls = Identity::from_bytes(&spec.identity).and_then(Tls::new).map_err(|error| describe(&error))?;
-    let address = any_port(&spec.host).await?;
-    let options = ListenerOptions::new([Purpose::DATA], |name, _| name.role() == Role::Worker);
-    let threads = network_threads().map_err(|error| format!("no threads for the network: {error}"))?;
-    let listener = {
-        let tls = tls.clone();
-        on(&threads, async move { Listener::bind(address, tls, options).await }).await?
-    };
-    let listener = listener.map_err(|error| describe(&error))?;
-    let local = listener.local_addr().map_err(|error| describe(&error))?;
     let job = assignment.job;
-    let network = Network {
-        address: format!("{}:{}", spec.host, local.port()),
-        dial: dial_workers(threads.clone(), tls.clone(), job),
-        options: LinkOptions {
-            compress_from_bytes: config.exchange.compression.then_some(COMPRESS_FROM),
-            ..link_options(config.heartbeat.timeout)
-        },
-        runtime: Some(threads.clone()),
+    let (threads, network, way_in) = match &machine {
+        Machine::Real => {
+            let threads =
+                network_threads().map_err(|error| format!("no threads for the network: {error}"))?;
+            let (network, listener) = listen(&threads, &spec.host, &tls, job, &config).await?;
+            (threads.clone(), network, WayIn::Listener(listener, threads))
+        }
+        Machine::Simulated(process) => {
+            (Handle::current(), process.network(spec.worker), WayIn::Simulated(process.clone()))
+        }
     };
     let (done, ended) = oneshot::channel();
     let (connected, node_peer) = tokio::sync::watch::channel(None);
@@ -127,12 +130,14 @@ pub async fn run(
         store,
         spec,
         network,
-        listener,
+        way_in,
         done,
         node: node_peer,
-        threads: threads.clone(),
     };
     let (host, _) = Actor::spawn(None, Host, arguments).await.map_err(|error| error.to_string())?;
+    if let Machine::Simulated(process) = &machine {
+        process.has_root(host.get_cell());
+    }
     let (tell, mut lost) = mpsc::unbounded_channel();
     let events: NodeEvents = Arc::new(move |event| {
         if let NodeEvent::Lost { reason, .. } = &event {
@@ -143,7 +148,7 @@ pub async fn run(
     });
     let whom = Whom::AnyOfJob(Role::Master, job.to_string());
     let peer = on(&threads, async move {
-        let node = Node::start(options, events).await?;
+        let node = machine.node(options, events, None).await?;
         node.dial(&master, &tls, &whom).await
     });
     let peer = peer.await?.map_err(|error| describe(&error))?;
@@ -153,6 +158,34 @@ pub async fn run(
         why = ended => why.unwrap_or_else(|_| "its host has ended".into()),
         Some(why) = lost.recv() => format!("the job's master is gone: {why}"),
     })
+}
+
+/// Lets other workers connect, and says how they are reached.
+async fn listen(
+    threads: &Handle,
+    host: &str,
+    tls: &Tls,
+    job: JobId,
+    config: &Config,
+) -> Result<(Network, Listener), String> {
+    let address = any_port(host).await?;
+    let options = ListenerOptions::new([Purpose::DATA], |name, _| name.role() == Role::Worker);
+    let listener = {
+        let tls = tls.clone();
+        on(threads, async move { Listener::bind(address, tls, options).await }).await?
+    };
+    let listener = listener.map_err(|error| describe(&error))?;
+    let local = listener.local_addr().map_err(|error| describe(&error))?;
+    let network = Network {
+        address: format!("{host}:{}", local.port()),
+        dial: dial_workers(threads.clone(), tls.clone(), job),
+        options: LinkOptions {
+            compress_from_bytes: config.exchange.compression.then_some(COMPRESS_FROM),
+            ..link_options(config.heartbeat.timeout)
+        },
+        runtime: Some(threads.clone()),
+    };
+    Ok((network, listener))
 }
 
 /// The runtime of what connects this process with others. It ends with the process.
@@ -218,6 +251,24 @@ fn dial_workers(threads: Handle, tls: Tls, job: JobId) -> Dial {
     })
 }
 
+/// Welcomes other workers.
+async fn accept(mut listener: Listener, worker: ActorRef<WorkerMessage>) {
+    let tasks = Tasks::default();
+    loop {
+        let connection = listener.accept().await;
+        let worker = worker.clone();
+        tasks.spawn(async move {
+            let stream = Box::new(connection.stream);
+            let welcome = welcome(worker, stream, Some(connection.peer.id()));
+            match tokio::time::timeout(HELLO_TIMEOUT, welcome).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!("{} is refused: {error}", connection.peer),
+                Err(_) => tracing::warn!("{} has not said who it is", connection.peer),
+            }
+        });
+    }
+}
+
 impl Actor for Host {
     type Msg = HostMessage;
     type State = State;
@@ -238,24 +289,13 @@ impl Actor for Host {
         let arguments = worker::Arguments { id: args.spec.worker, network: Some(args.network) };
         let (worker, _) = Actor::spawn_linked(None, Worker, arguments, myself.get_cell()).await?;
         let tasks = Tasks::default();
-        let (accepting, of_worker, mut listener) = (Tasks::default(), worker.clone(), args.listener);
-        let entered = args.threads.enter();
-        tasks.spawn(async move {
-            loop {
-                let connection = listener.accept().await;
-                let worker = of_worker.clone();
-                accepting.spawn(async move {
-                    let stream = Box::new(connection.stream);
-                    let welcome = welcome(worker, stream, Some(connection.peer.id()));
-                    match tokio::time::timeout(HELLO_TIMEOUT, welcome).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => tracing::warn!("{} is refused: {error}", connection.peer),
-                        Err(_) => tracing::warn!("{} has not said who it is", connection.peer),
-                    }
-                });
+        match args.way_in {
+            WayIn::Listener(listener, threads) => {
+                let _entered = threads.enter();
+                tasks.spawn(accept(listener, worker.clone()));
             }
-        });
-        drop(entered);
+            WayIn::Simulated(process) => process.join(args.spec.worker, worker.clone()),
+        }
         Ok(State {
             job: args.job,
             graph: args.graph,

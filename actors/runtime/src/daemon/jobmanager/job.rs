@@ -2,9 +2,10 @@
 
 use super::DaemonMessage;
 use crate::daemon::memory::RememberedJob;
+use crate::machine::Machine;
 use crate::master::JobMasterMessage;
 use crate::node::Peer;
-use crate::process::child::{self, ChildMessage};
+use crate::process::child::ChildMessage;
 use crate::protocol::{Assignment, Call, Changed, GraphSummary, MasterSpec, RoleSpec, ToMaster, WorkerSpec};
 use crate::report::{CheckpointReport, JobStatus};
 use crate::resource::SlotGrant;
@@ -48,7 +49,7 @@ pub(super) struct Job {
     /// The attempt that asked for slots last, of those this JobManager knows of.
     requested: Option<Attempt>,
     /// Slots that were granted.
-    workers: Vec<(WorkerId, usize)>,
+    workers: Vec<WorkerId>,
     /// The TaskManagers of its last workers, by name.
     placed: BTreeMap<WorkerId, String>,
     /// Whether a worker list of a life before this JobManager is still being gathered.
@@ -211,11 +212,11 @@ impl Job {
     }
 
     /// Ends the master's process, wherever it hangs.
-    pub(super) fn kill_master(&mut self) {
+    pub(super) fn kill_master(&mut self, machine: &Machine) {
         if let Some(child) = self.child.take() {
             child.stop(None);
         }
-        child::kill_recorded(&self.folder.join("master"));
+        machine.kill_recorded(&self.folder.join("master"));
     }
 
     /// The next master has another graph. The last one is deposed: it must not start workers for this one.
@@ -292,7 +293,7 @@ impl Job {
                 return;
             }
             if let Ok(workers) = result {
-                self.workers.clone_from(workers);
+                self.workers = workers.iter().map(|(worker, _)| *worker).collect();
             }
         }
         self.tell_master(message);
@@ -305,13 +306,13 @@ impl Job {
     }
 
     /// Whether a worker that a TaskManager tells of on a new connection is one of the job's.
-    pub(super) fn knows_worker(&mut self, worker: WorkerId, slots: usize, on: &str) -> bool {
+    pub(super) fn knows_worker(&mut self, worker: WorkerId, on: &str) -> bool {
         if self.has_ended() {
             return false;
         }
-        let known = self.workers.iter().any(|(known, _)| *known == worker);
+        let known = self.workers.contains(&worker);
         if !known && self.is_taken_up {
-            self.workers.push((worker, slots));
+            self.workers.push(worker);
         }
         if known || self.is_taken_up {
             self.placed.insert(worker, on.to_string());
@@ -383,7 +384,6 @@ impl Job {
         status.ended_at = Some(now);
         self.set_status(status);
         self.say_goodbye();
-        self.kill_master();
     }
 }
 

@@ -54,23 +54,23 @@ impl State {
             Ok(job) => job,
             Err(reason) => return reply.send(&Answer::<Submitted>::Err(reason)),
         };
-        let (own, masters) = (job.remember().graph.slots, job.masters());
+        let masters = job.masters();
         if job.remember().graph == graph {
             return reply.send(&Answer::Ok(Submitted { job: id, graph }));
         }
         let Some(master) = job.peer().cloned() else { return };
-        let (answer, rows) = oneshot::channel();
-        let _ = self.resource_manager.cast(ResourceManagerMessage::Overview { reply: answer });
+        let (answer, there_are) = oneshot::channel();
+        let could_have =
+            ResourceManagerMessage::CouldHave { job: id, slots: graph.wanted.clone(), reply: answer };
+        let _ = self.resource_manager.cast(could_have);
         let myself = self.myself.clone();
         self.tasks.spawn(async move {
-            let rows = rows.await.unwrap_or_default();
-            let free: usize = rows.iter().map(|(_, slots, used)| slots - used).sum();
-            let taken = if graph.slots > own + free {
-                let (needed, there) = (graph.slots, own + free);
-                Err(format!("the job would need {needed} slots, and {there} are there: add TaskManagers"))
-            } else {
-                let asked = master.ask::<_, Answer<String>>(&ToMaster::Checkpoint, CHECKPOINT_TIMEOUT).await;
-                asked.unwrap_or_else(|error| Err(error.to_string()))
+            let taken = match there_are.await.unwrap_or_else(|_| Err("the JobManager ends".into())) {
+                Ok(()) => {
+                    let asked = master.ask::<_, Answer<String>>(&ToMaster::Checkpoint, CHECKPOINT_TIMEOUT);
+                    asked.await.unwrap_or_else(|error| Err(error.to_string()))
+                }
+                Err(missing) => Err(missing),
             };
             match taken {
                 Ok(checkpoint) => {

@@ -4,6 +4,8 @@
 //! `HURTIG_TEST_SEEDS` says how many seeds, `HURTIG_TEST_SEED` from which on; a failure names its seed. Time costs nothing
 //! here: a run that would take seconds takes some ten milliseconds. Nor does waiting, for what is to happen or is not.
 
+mod cluster;
+
 use hurtig::config::RestartStrategyConfig;
 use hurtig::dataflow::Rows;
 use hurtig::dataflow::error::describe;
@@ -38,6 +40,11 @@ struct Links {
 }
 
 impl Links {
+    /// Of eight connections so many break within so many bytes.
+    fn new(seed: Seed, breaking: u64, within_bytes: u64, slowest: Duration) -> Self {
+        Links { seed: Mutex::new(seed), breaking, within_bytes, slowest }
+    }
+
     fn below(&self, limit: u64) -> u64 {
         self.seed.lock().expect("no test has failed").below(limit)
     }
@@ -138,12 +145,9 @@ fn random_config(seed: &mut Seed) -> Config {
 fn simulate(build: Build, number: u64) -> Outcome {
     let mut seed = Seed::new(number);
     let config = random_config(&mut seed);
-    let links = Links {
-        breaking: seed.below(4),
-        within_bytes: 1 + seed.below(40_000),
-        slowest: Duration::from_millis(1 + seed.below(200)),
-        seed: Mutex::new(Seed::new(seed.next())),
-    };
+    let (breaking, within_bytes) = (seed.below(4), 1 + seed.below(40_000));
+    let slowest = Duration::from_millis(1 + seed.below(200));
+    let links = Links::new(Seed::new(seed.next()), breaking, within_bytes, slowest);
     let network = MemoryNetwork::with_faults(Arc::new(links));
     let crashes = Crashes { seed: seed.next(), attempts: seed.below(4) as u32, within: EVENTS };
     let deaths: Vec<(Duration, usize)> = (0..seed.below(5))

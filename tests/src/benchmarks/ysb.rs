@@ -2,28 +2,33 @@
 //! made in memory: JSON is parsed, views are kept, their advertisement is joined with its campaign, and views are
 //! counted per campaign in windows of 10 s.
 
-use crate::{Outcome, execute, mix, windows_outcome};
+use super::mix;
 use arrayvec::ArrayString;
 use hurtig::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fmt::Write;
+use std::fmt::{Debug, Write};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) const CAMPAIGNS: u64 = 100;
+/// Number of campaigns.
+pub const CAMPAIGNS: u64 = 100;
 const ADS: u64 = 1_000;
 const USERS: u64 = 100;
 
 /// An identifier as it stands in the JSON.
-type Id = ArrayString<36>;
+pub type Id = ArrayString<36>;
 
+/// What is read of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Event {
-    pub(crate) is_view: bool,
-    pub(crate) ad: Id,
-    pub(crate) time: i64,
+pub struct Event {
+    /// Whether somebody has seen the advertisement.
+    pub is_view: bool,
+    /// The advertisement.
+    pub ad: Id,
+    /// When, in milliseconds.
+    pub time: i64,
 }
 
 fn identifier(kind: u64, number: u64) -> Id {
@@ -34,7 +39,7 @@ fn identifier(kind: u64, number: u64) -> Id {
 }
 
 /// What events are made of: each piece is a value with the text round it.
-pub(crate) struct Maker {
+pub struct Maker {
     users: Vec<String>,
     pages: Vec<String>,
     ads: Vec<String>,
@@ -48,8 +53,15 @@ const KIND_BYTES: usize = 72;
 const TYPES: [&str; 3] = ["view", "click", "purchase"];
 const AD_TYPES: [&str; 5] = ["banner", "modal", "sponsored-search", "mail", "mobile"];
 
+impl Default for Maker {
+    fn default() -> Self {
+        Maker::new()
+    }
+}
+
 impl Maker {
-    pub(crate) fn new() -> Self {
+    /// All pieces.
+    pub fn new() -> Self {
         let all = |before: &str, kind, count| -> Vec<String> {
             (0..count).map(|number| format!("{before}{}\"", identifier(kind, number))).collect()
         };
@@ -68,7 +80,7 @@ impl Maker {
     }
 
     /// An event as JSON. Made of pieces of a length that the compiler knows: they are copied without a call.
-    pub(crate) fn make(&self, index: u64, time: i64) -> String {
+    pub fn make(&self, index: u64, time: i64) -> String {
         let random = mix(index);
         let pick = |shift: u32, count: u64| ((random >> shift) % count) as usize;
         let mut json = String::with_capacity(288);
@@ -94,7 +106,10 @@ struct Fields<'a> {
 }
 
 /// Parses an event.
-pub(crate) fn parse(json: &str) -> Result<Event, BoxError> {
+///
+/// # Errors
+/// It is none.
+pub fn parse(json: &str) -> Result<Event, BoxError> {
     let fields: Fields<'_> = hurtig::formats::read_json(json)?;
     if fields.ad_id.len() != Id::new().capacity() {
         return Err("not an identifier".into());
@@ -108,7 +123,7 @@ pub(crate) fn parse(json: &str) -> Result<Event, BoxError> {
 
 /// Identifiers are random already.
 #[derive(Default)]
-pub(crate) struct First(u64);
+pub struct First(u64);
 
 impl Hasher for First {
     fn finish(&self) -> u64 {
@@ -121,15 +136,16 @@ impl Hasher for First {
     }
 }
 
-pub(crate) type Campaigns = HashMap<Id, u32, BuildHasherDefault<First>>;
+/// The campaign of each advertisement.
+pub type Campaigns = HashMap<Id, u32, BuildHasherDefault<First>>;
 
 /// The campaign of each advertisement.
-pub(crate) fn campaigns() -> Campaigns {
+pub fn campaigns() -> Campaigns {
     (0..ADS).map(|ad| (identifier(3, ad), (ad % CAMPAIGNS) as u32)).collect()
 }
 
 /// Views with their campaign.
-pub(crate) fn views(events: &DataStream<String>) -> DataStream<(u32, i64)> {
+pub fn views(events: &DataStream<String>) -> DataStream<(u32, i64)> {
     let campaigns = Arc::new(campaigns());
     events
         .try_map(|json: String| parse(&json))
@@ -138,9 +154,9 @@ pub(crate) fn views(events: &DataStream<String>) -> DataStream<(u32, i64)> {
         .map(move |(ad, time)| (campaigns.get(&ad).copied().unwrap_or(u32::MAX), time))
 }
 
-pub(crate) fn run(config: &Config, records: u64) -> anyhow::Result<Outcome> {
+/// Views of so many events, counted by campaign in tumbling windows of 10 s.
+pub fn counts(env: &Environment, records: u64) -> DataStream<impl Record + Debug> {
     let maker = Maker::new();
-    let env = Environment::new();
     let source =
         GeneratorSource::new(move |index| maker.make(index, (index / 100) as i64)).with_count(records);
     let events = env.generate(source, WatermarkStrategy::none());
@@ -150,7 +166,4 @@ pub(crate) fn run(config: &Config, records: u64) -> anyhow::Result<Outcome> {
         .key_by(|view| view.0)
         .window(TumblingEventTimeWindows::of(Duration::from_secs(10)))
         .count()
-        .discard();
-    let status = execute("ysb", &env, config)?;
-    Ok(windows_outcome(records, &status))
 }

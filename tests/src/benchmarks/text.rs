@@ -1,6 +1,6 @@
 //! Made-up text: lines of words from a vocabulary of 100,000, the n-th of which is 1/n as frequent as the first.
 
-use crate::mix;
+use super::mix;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
@@ -11,7 +11,10 @@ const WORDS_PER_LINE: usize = 12;
 const BYTES: u64 = 1_000_000_000;
 
 /// A file with so many words, or 1 GB of them, written once and kept in the cache folder.
-pub(crate) fn file(words: Option<u64>) -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// It cannot be written.
+pub fn file(words: Option<u64>) -> std::io::Result<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.cache/bench");
     std::fs::create_dir_all(&folder)?;
     let size = words.map_or("1-gb".to_owned(), |words| words.to_string());
@@ -35,7 +38,7 @@ fn word(rank: usize) -> String {
     (0..length).map(|at| (b'a' + (mix((rank * 31 + at) as u64) % 26) as u8) as char).collect()
 }
 
-fn write(mut out: impl Write, goes_on: impl Fn(u64, u64) -> bool) -> anyhow::Result<()> {
+fn write(mut out: impl Write, goes_on: impl Fn(u64, u64) -> bool) -> std::io::Result<()> {
     let words: Vec<String> = (1..=VOCABULARY).map(word).collect();
     let mut cumulative: Vec<f64> = (1..=VOCABULARY).map(|rank| 1.0 / rank as f64).collect();
     for at in 1..VOCABULARY {
