@@ -259,6 +259,7 @@ fn a_job_master_is_not_moved_by_an_attempt_that_is_over() {
             faults: None,
             first_attempt: NOW,
             completed: Vec::new(),
+            first_checkpoint: 1,
             mastership: None,
         };
         let (master, _) = Actor::spawn(None, JobMaster, arguments).await.expect("a master");
@@ -368,6 +369,7 @@ impl Coordinated {
             committers: HashMap::from([("files".to_string(), committer.actor.clone())]),
             mastership,
             completed: Vec::new(),
+            first_checkpoint: 1,
             observer: Observer::default(),
         };
         let (coordinator, _) = Actor::spawn(None, Coordinator, arguments).await.expect("a coordinator");

@@ -174,6 +174,7 @@ impl State {
             observer: observer.clone(),
             faults: submission.faults,
             first_attempt: Attempt(1),
+            first_checkpoint: 1,
             completed: Vec::new(),
             mastership: None,
         };

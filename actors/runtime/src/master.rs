@@ -230,6 +230,8 @@ pub struct Arguments {
     pub first_attempt: Attempt,
     /// Checkpoints that masters of the job before have completed, oldest first.
     pub completed: Vec<Arc<CheckpointMetadata>>,
+    /// The number of its first checkpoint.
+    pub first_checkpoint: CheckpointId,
     /// Its claim to the job, if others can claim it too.
     pub mastership: Option<Mastership>,
 }
@@ -295,6 +297,7 @@ impl Actor for JobMaster {
             committers: committers.clone(),
             mastership: args.mastership.clone(),
             completed: args.completed.clone(),
+            first_checkpoint: args.first_checkpoint,
             observer: args.observer.clone(),
         };
         let (coordinator, _) = Actor::spawn_linked(None, Coordinator, arguments, myself.get_cell()).await?;
@@ -492,15 +495,26 @@ impl State {
         let committers = self.committers.clone();
         let mastership = self.args.mastership.clone();
         // What masters before this one have left behind; what this one leaves it knows.
-        let job = self.args.job;
+        let (job, first_checkpoint) = (self.args.job, self.args.first_checkpoint);
         let is_first = attempt == self.args.first_attempt;
         self.tasks.spawn(async move {
-            if let Some(mastership) = mastership
-                && let Err(Error::Deposed { .. }) = mastership.confirm().await
-            {
-                let event = CheckpointEvent::Deposed;
-                let _ = myself.cast(JobMasterMessage::Checkpoint { attempt, event });
-                return;
+            if let Some(mastership) = mastership {
+                let begun = match is_first {
+                    true => mastership.confirm().await,
+                    false => mastership.begin(attempt, first_checkpoint, &candidates).await,
+                };
+                if let Err(Error::Deposed { .. }) = begun {
+                    let event = CheckpointEvent::Deposed;
+                    let _ = myself.cast(JobMasterMessage::Checkpoint { attempt, event });
+                    return;
+                }
+                if let Err(error) = begun {
+                    let failure =
+                        Failure::of("the job's checkpoints", hurtig_dataflow::error::describe(&error));
+                    let _ =
+                        myself.cast(JobMasterMessage::Restored { attempt, result: Box::new(Err(failure)) });
+                    return;
+                }
             }
             if is_first && let Err(error) = store.delete_job(job).await {
                 let error = hurtig_dataflow::error::describe(&error);

@@ -53,7 +53,7 @@ mod reader;
 pub use cold::{ColdError, ColdFile};
 pub use error::{Error, ErrorKind};
 pub use lineage::Lineage;
-pub use mastership::Mastership;
+pub use mastership::{Mastership, TakenOver};
 pub use metadata::{CheckpointMetadata, SourceMetadata, SubtaskMetadata, VertexMetadata};
 pub use restore::{Heads, RestorePlan};
 pub use retention::Retention;

@@ -1,11 +1,13 @@
 //! Which of a job's masters may complete checkpoints: the one that came last.
 //!
 //! ```text
-//! <location>/<job>/masters/<20 digits>    a claim: made once (`PutMode::Create`), by the master of this number
+//! <location>/<job>/masters/<20 digits>          a claim: made once (`PutMode::Create`), by the master of this number
+//! <location>/<job>/masters/<20 digits>.found    the checkpoints that its last attempt has found
 //! ```
 //!
-//! A master claims the number after the newest one and only then looks which checkpoints there are. To complete a
-//! checkpoint a master publishes it and only then [confirms](Mastership::confirm) that no newer claim is there; what
+//! A master claims the number after the newest one and only then looks which checkpoints there are. It writes down those
+//! it has found, [confirms](Mastership::confirm) that no newer claim is there, and only then begins. To complete a
+//! checkpoint a master publishes it and only then confirms again; what
 //! the checkpoint holds for sinks is committed after that, or not at all.
 //!
 //! # Why it is safe
@@ -13,20 +15,35 @@
 //! still, finds the one that was published, and starts from it: what the older one commits belongs to the newer one's
 //! past. If the older one finds a newer claim, it commits nothing.
 //!
-//! A checkpoint that an older master publishes too late stays. It has that master's attempt, and of two checkpoints the
-//! one of the newer attempt counts as the newer, whatever their numbers.
+//! A checkpoint that an older master publishes too late, which is one that a newer one has not found, counts for nobody:
+//! the newer one has deleted what sinks had prepared for it. It is not listed among what was found, and a master looks at
+//! the newest such list that there is. One that has not written its list, or not confirmed it, has deleted nothing. So it
+//! is with attempts of one master: each begins with a list of the checkpoints that are known to it.
+//!
+//! # Decisions
+//! * 2026-11: the lists. A late checkpoint has an older attempt, and so it was thought to count as older than all that come
+//!   after it. Simulated clusters found that a newer master, or attempt, may end before it has completed any.
 //!
 //! The argument needs of the store that creation is exclusive and that a request sees what was answered before it.
 
-use crate::directory::Directory;
+use crate::directory::{Directory, join};
 use crate::error::Error;
+use crate::metadata::CheckpointMetadata;
 use crate::store::CheckpointStore;
 use bytes::Bytes;
-use hurtig_dataflow::ids::JobId;
+use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId};
 use object_store::PutMode;
+use std::sync::Arc;
 
 /// Longest claim.
 const LIMIT_BYTES: u64 = 4 * 1024;
+
+/// Longest list of checkpoints.
+const FOUND_LIMIT_BYTES: u64 = 16 << 20;
+
+const FOUND_SUFFIX: &str = ".found";
+
+const FOUND_HEADING: &str = "hurtig found 1\n";
 
 /// A master's claim to a job.
 #[derive(Clone, Debug)]
@@ -82,6 +99,76 @@ impl Mastership {
         }
     }
 
+    /// What this master has to go on from. Of attempts before `first_attempt`, checkpoints that later masters find and this
+    /// one has not are too late from now on.
+    ///
+    /// # Errors
+    /// The store failed, or another master has come: this one must not begin.
+    pub async fn take_over(
+        &self,
+        store: &CheckpointStore,
+        job: JobId,
+        first_attempt: Attempt,
+    ) -> Result<TakenOver, Error> {
+        let before = self.newest_found().await?;
+        let newest = store.checkpoint_ids(job).await?.into_iter().max().unwrap_or(0);
+        let (completed, late): (Vec<_>, Vec<_>) =
+            store.list(job).await?.into_iter().partition(|checkpoint| before.counts(checkpoint));
+        let found = Found {
+            first_attempt,
+            next_checkpoint: before.next_checkpoint.max(newest + 1),
+            checkpoints: completed.iter().map(|found| (found.checkpoint, found.attempt)).collect(),
+        };
+        self.write_found(&found).await?;
+        // What stays does no harm.
+        self.delete_where(|file| number_found(file).is_some_and(|number| number < self.number)).await;
+        for checkpoint in late {
+            tracing::info!(%job, checkpoint = checkpoint.checkpoint, "a checkpoint of a deposed master is deleted");
+            let _ = store.delete(&checkpoint).await;
+        }
+        Ok(TakenOver { completed, next_checkpoint: found.next_checkpoint })
+    }
+
+    /// Another attempt of this master begins, from one of these checkpoints: what attempts before it have published and
+    /// this master does not know of is too late from now on.
+    ///
+    /// # Errors
+    /// The store failed, or another master has come: the attempt must not begin.
+    pub async fn begin(
+        &self,
+        attempt: Attempt,
+        first_checkpoint: CheckpointId,
+        completed: &[Arc<CheckpointMetadata>],
+    ) -> Result<(), Error> {
+        let checkpoints = completed.iter().map(|known| (known.checkpoint, known.attempt)).collect();
+        let found = Found { first_attempt: attempt, next_checkpoint: first_checkpoint, checkpoints };
+        self.write_found(&found).await
+    }
+
+    /// Writes it down, and makes sure that whoever comes reads it.
+    async fn write_found(&self, found: &Found) -> Result<(), Error> {
+        self.directory.put(&found_name(self.number), vec![found.write()], PutMode::Overwrite).await?;
+        self.confirm().await
+    }
+
+    /// What the last master has found that has come so far.
+    async fn newest_found(&self) -> Result<Found, Error> {
+        let files = self.directory.files().await?;
+        let newest = files.iter().filter_map(|file| number_found(file.location.filename()?)).max();
+        match newest {
+            Some(number) => self.read_found(&found_name(number)).await,
+            None => Ok(Found::default()),
+        }
+    }
+
+    async fn read_found(&self, name: &str) -> Result<Found, Error> {
+        let bytes = self.directory.get(name, FOUND_LIMIT_BYTES).await?;
+        Found::read(&bytes).ok_or_else(|| Error::Corrupt {
+            path: join(&self.directory.url, name),
+            reason: "it does not list the checkpoints that a master has found".into(),
+        })
+    }
+
     /// Deletes the claims to a job that has ended. A master that is late finds that its own is not there.
     ///
     /// # Errors
@@ -92,11 +179,63 @@ impl Mastership {
 
     /// Deletes claims of masters before. What stays does no harm.
     async fn delete_older(&self) {
+        self.delete_where(|file| number_of(file).is_some_and(|number| number < self.number)).await;
+    }
+
+    async fn delete_where(&self, is_old: impl Fn(&str) -> bool) {
         for file in self.directory.files().await.unwrap_or_default() {
-            if let Some(older) = file.location.filename().filter(|file| number_of(file) < Some(self.number)) {
-                let _ = self.directory.remove_file(older).await;
+            if let Some(old) = file.location.filename().filter(|file| is_old(file)) {
+                let _ = self.directory.remove_file(old).await;
             }
         }
+    }
+}
+
+/// What a master goes on from.
+#[derive(Clone, Debug)]
+pub struct TakenOver {
+    /// The completed checkpoints that count, newest first.
+    pub completed: Vec<CheckpointMetadata>,
+    /// The number of its next checkpoint. None was ever found that had it, so that a checkpoint is never deleted for
+    /// another one of the same number, however late the store does it.
+    pub next_checkpoint: CheckpointId,
+}
+
+/// The checkpoints that a master has found.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Found {
+    /// Its first attempt.
+    first_attempt: Attempt,
+    /// Its first checkpoint.
+    next_checkpoint: CheckpointId,
+    checkpoints: Vec<(CheckpointId, Attempt)>,
+}
+
+impl Found {
+    /// Whether a checkpoint is one of them, or of that master or later ones.
+    fn counts(&self, checkpoint: &CheckpointMetadata) -> bool {
+        let found = (checkpoint.checkpoint, checkpoint.attempt);
+        checkpoint.attempt >= self.first_attempt || self.checkpoints.contains(&found)
+    }
+
+    fn write(&self) -> Bytes {
+        let lines =
+            self.checkpoints.iter().map(|(checkpoint, attempt)| format!("{checkpoint} {}\n", attempt.0));
+        let Found { first_attempt, next_checkpoint, .. } = self;
+        let all =
+            format!("{FOUND_HEADING}{next_checkpoint} {}\n{}", first_attempt.0, lines.collect::<String>());
+        Bytes::from(all)
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?.strip_prefix(FOUND_HEADING)?;
+        let pair = |line: &str| {
+            let (checkpoint, attempt) = line.split_once(' ')?;
+            Some((checkpoint.parse().ok()?, Attempt(attempt.parse().ok()?)))
+        };
+        let mut lines = text.strip_suffix('\n')?.split('\n').map(pair);
+        let (next_checkpoint, first_attempt) = lines.next()??;
+        Some(Found { first_attempt, next_checkpoint, checkpoints: lines.collect::<Option<_>>()? })
     }
 }
 
@@ -109,6 +248,14 @@ fn name(number: u32) -> String {
     format!("{number:020}")
 }
 
+fn found_name(number: u32) -> String {
+    format!("{number:020}{FOUND_SUFFIX}")
+}
+
+fn number_found(file: &str) -> Option<u32> {
+    number_of(file.strip_suffix(FOUND_SUFFIX)?)
+}
+
 fn number_of(name: &str) -> Option<u32> {
     // One beyond which there is no other would end the job: no master has made it.
     name.parse().ok().filter(|number| name.len() == 20 && *number < u32::MAX)
@@ -117,6 +264,7 @@ fn number_of(name: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::METADATA_VERSION;
 
     fn store() -> (tempfile::TempDir, CheckpointStore) {
         let directory = tempfile::tempdir().unwrap();
@@ -154,6 +302,98 @@ mod tests {
         first.directory.put(&name(1), vec![content], PutMode::Create).await.unwrap();
         assert!(first.confirm().await.is_err());
         second.confirm().await.unwrap();
+    }
+
+    /// A checkpoint without operators.
+    async fn publish(store: &CheckpointStore, checkpoint: CheckpointId, attempt: u32) {
+        let metadata = CheckpointMetadata {
+            job: JobId(7),
+            checkpoint,
+            attempt: Attempt(attempt),
+            version: METADATA_VERSION,
+            savepoint: false,
+            triggered_at: 1,
+            completed_at: 2,
+            max_parallelism: 128,
+            key_hash_version: 1,
+            is_final: false,
+            vertices: Vec::new(),
+            sources: Vec::new(),
+            location: String::new(),
+        };
+        store.publish(&metadata).await.unwrap();
+    }
+
+    async fn takes_over(store: &CheckpointStore, mastership: &Mastership, attempt: u32) -> (Vec<u64>, u64) {
+        let taken = mastership.take_over(store, JobId(7), Attempt(attempt)).await.unwrap();
+        (taken.completed.iter().map(|found| found.checkpoint).collect(), taken.next_checkpoint)
+    }
+
+    #[tokio::test]
+    async fn what_a_deposed_master_publishes_counts_for_no_later_one() {
+        let (_directory, store) = store();
+        let first = store.claim(JobId(7), 1, "a").await.unwrap();
+        assert_eq!(takes_over(&store, &first, 10).await, (vec![], 1));
+        publish(&store, 1, 10).await;
+        let second = store.claim(JobId(7), 2, "b").await.unwrap();
+        // Of a master that was deposed before the second has looked: it counts.
+        publish(&store, 2, 11).await;
+        assert_eq!(takes_over(&store, &second, 20).await, (vec![2, 1], 3));
+        publish(&store, 3, 11).await;
+        let third = store.claim(JobId(7), 3, "c").await.unwrap();
+        assert!(second.take_over(&store, JobId(7), Attempt(20)).await.is_err());
+        assert_eq!(takes_over(&store, &third, 30).await, (vec![2, 1], 4));
+        // It was deleted, and its number is not given again, although the third has completed none.
+        let fourth = store.claim(JobId(7), 4, "d").await.unwrap();
+        assert_eq!(takes_over(&store, &fourth, 40).await, (vec![2, 1], 4));
+        publish(&store, 4, 40).await;
+        let fifth = store.claim(JobId(7), 5, "e").await.unwrap();
+        assert_eq!(takes_over(&store, &fifth, 50).await, (vec![4, 2, 1], 5));
+    }
+
+    #[tokio::test]
+    async fn what_an_attempt_publishes_after_the_next_has_begun_counts_for_no_later_master() {
+        let (_directory, store) = store();
+        let first = store.claim(JobId(7), 1, "a").await.unwrap();
+        assert_eq!(takes_over(&store, &first, 10).await, (vec![], 1));
+        publish(&store, 1, 10).await;
+        let known: Vec<_> = store.list(JobId(7)).await.unwrap().into_iter().map(Arc::new).collect();
+        first.begin(Attempt(11), 1, &known).await.unwrap();
+        publish(&store, 2, 10).await;
+        let second = store.claim(JobId(7), 2, "b").await.unwrap();
+        assert!(first.begin(Attempt(12), 1, &known).await.is_err());
+        assert_eq!(takes_over(&store, &second, 20).await, (vec![1], 3));
+    }
+
+    #[tokio::test]
+    async fn a_master_that_ends_before_it_has_begun_makes_nothing_late() {
+        let (_directory, store) = store();
+        let first = store.claim(JobId(7), 1, "a").await.unwrap();
+        assert_eq!(takes_over(&store, &first, 10).await, (vec![], 1));
+        store.claim(JobId(7), 2, "b").await.unwrap();
+        publish(&store, 1, 10).await;
+        let third = store.claim(JobId(7), 3, "c").await.unwrap();
+        assert_eq!(takes_over(&store, &third, 30).await, (vec![1], 2));
+    }
+
+    #[test]
+    fn what_was_found_is_read_as_it_was_written() {
+        let all = [
+            Found::default(),
+            Found {
+                first_attempt: Attempt(7),
+                next_checkpoint: 9,
+                checkpoints: vec![(8, Attempt(6)), (2, Attempt(1))],
+            },
+        ];
+        for found in all {
+            assert_eq!(Found::read(&found.write()), Some(found));
+        }
+        for text in
+            ["", "hurtig found 1\n", "hurtig found 1\n1\n", "hurtig found 1\n1 2\n3\n", "hurtig found 1\n1 2"]
+        {
+            assert_eq!(Found::read(text.as_bytes()), None, "{text:?}");
+        }
     }
 
     #[tokio::test]

@@ -312,7 +312,7 @@ impl CheckpointStore {
         }
     }
 
-    async fn checkpoint_ids(&self, job: JobId) -> Result<Vec<CheckpointId>, Error> {
+    pub(crate) async fn checkpoint_ids(&self, job: JobId) -> Result<Vec<CheckpointId>, Error> {
         let names = self.root.below(&job.to_string()).directories().await?;
         Ok(names.iter().filter_map(|name| name.strip_prefix("chk-")?.parse().ok()).collect())
     }

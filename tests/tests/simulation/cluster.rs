@@ -103,6 +103,8 @@ struct Daemons<'a> {
     config: Config,
     folder: TempDir,
     jobs: Arc<Jobs>,
+    /// On so many machines was the JobManager before: masters there are not its own.
+    machines: u32,
     job_manager: Option<Process>,
     task_managers: Vec<Option<Process>>,
 }
@@ -111,8 +113,16 @@ impl<'a> Daemons<'a> {
     async fn start(simulation: Simulation, identities: &'a Identities, config: Config) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (jobs, task_managers) = (Arc::default(), vec![None; TASK_MANAGERS]);
-        let mut daemons =
-            Daemons { simulation, identities, config, folder, jobs, job_manager: None, task_managers };
+        let mut daemons = Daemons {
+            simulation,
+            identities,
+            config,
+            folder,
+            jobs,
+            machines: 0,
+            job_manager: None,
+            task_managers,
+        };
         daemons.start_what_is_dead().await;
         daemons
     }
@@ -124,7 +134,7 @@ impl<'a> Daemons<'a> {
             let options = jobmanager::Options {
                 address,
                 tls: self.identities.job_manager.clone(),
-                folder: self.folder.path().join("jobmanager"),
+                folder: self.folder.path().join(format!("jobmanager-{}", self.machines)),
                 config: self.config.clone(),
                 jobs: self.jobs.clone(),
                 programs: Arc::new(OneProgram),
@@ -187,8 +197,9 @@ impl<'a> Daemons<'a> {
                     process.kill();
                 }
                 sleep(rest).await;
+                self.machines += seed.below(2) as u32;
                 self.start_what_is_dead().await;
-                return "the JobManager is killed";
+                return "the JobManager is killed, and starts elsewhere if the seed says so";
             }
             2 | 3 => {
                 let number = seed.below(TASK_MANAGERS as u64) as usize;

@@ -146,6 +146,8 @@ pub struct Arguments {
     pub mastership: Option<Mastership>,
     /// Checkpoints that masters of the job before have completed, oldest first.
     pub completed: Vec<Arc<CheckpointMetadata>>,
+    /// The number of the first one.
+    pub first_checkpoint: CheckpointId,
     /// Where what happens is written down.
     pub observer: Observer,
 }
@@ -189,7 +191,7 @@ impl Actor for Coordinator {
             retention.complete(Arc::clone(completed), usize::MAX);
         }
         Ok(State {
-            progress: Progress::new(&args.config, args.clock.now()),
+            progress: Progress::new(&args.config, args.first_checkpoint, args.clock.now()),
             args,
             tasks: Tasks::default(),
             attempt: None,

@@ -71,8 +71,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Checkpoints as configured; the first is due an interval after `now`.
-    pub fn new(config: &Config, now: Timestamp) -> Self {
+    /// Checkpoints as configured; the first has such a number and is due an interval after `now`.
+    pub fn new(config: &Config, first: CheckpointId, now: Timestamp) -> Self {
         let checkpoint = &config.checkpoint;
         Progress {
             interval_ms: checkpoint.interval.map(|interval| millis(interval).max(1)),
@@ -80,7 +80,7 @@ impl Progress {
             min_pause_ms: millis(checkpoint.min_pause),
             max_concurrent: checkpoint.max_concurrent,
             tolerable_failures: checkpoint.tolerable_failures,
-            next_id: 1,
+            next_id: first,
             last_triggered: now,
             last_ended: Timestamp::MIN,
             failures_in_a_row: 0,
@@ -259,7 +259,7 @@ mod tests {
         for assignment in set {
             builder = builder.flag(*assignment);
         }
-        Progress::new(&builder.build().unwrap(), 0)
+        Progress::new(&builder.build().unwrap(), 1, 0)
     }
 
     fn subtask(index: usize) -> SubtaskId {

@@ -25,8 +25,8 @@ use crate::worker::WorkerMessage;
 use crate::worker::links::WorkerId;
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::graph::{JobGraph, SlotsWanted};
-use hurtig_dataflow::ids::{Attempt, JobId};
-use hurtig_state::{CheckpointMetadata, CheckpointStore, Error, Mastership};
+use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId};
+use hurtig_state::{CheckpointMetadata, CheckpointStore, Error, Mastership, TakenOver};
 use hurtig_transport::{Identity, Peer as Whom, Role, Tls};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::BTreeMap;
@@ -181,7 +181,7 @@ impl Actor for Host {
         let name = format!("{:032x}", args.machine.random());
         let claimed = store.claim(args.job, spec.number, &name).await;
         let mastership = claimed.map_err(|error| describe(&error))?;
-        let completed = completed_before(&store, args.job, &spec).await?;
+        let (completed, first_checkpoint) = completed_before(&store, &mastership, args.job, &spec).await?;
         let observer = Observer::new(args.config.settings(), args.config.checkpoint.retained);
         let arguments = JobMasterArguments {
             job: args.job,
@@ -193,8 +193,9 @@ impl Actor for Host {
             status: status.clone(),
             observer: observer.clone(),
             faults: None,
-            first_attempt: Attempt((mastership.number() - 1).saturating_mul(ATTEMPTS_PER_MASTER) + 1),
+            first_attempt: first_attempt(&mastership),
             completed,
+            first_checkpoint,
             mastership: Some(mastership.clone()),
         };
         let (master, _) = Actor::spawn_linked(None, JobMaster, arguments, myself.get_cell()).await?;
@@ -286,22 +287,29 @@ impl Actor for Host {
     }
 }
 
-/// What masters before this one have completed, oldest first.
+/// A master's attempts are its own.
+fn first_attempt(mastership: &Mastership) -> Attempt {
+    Attempt((mastership.number() - 1).saturating_mul(ATTEMPTS_PER_MASTER) + 1)
+}
+
+/// What masters before this one have completed, oldest first, and the number of its first checkpoint.
 ///
 /// The store knows, not the JobManager: that hears of a checkpoint after its output is published and older checkpoints
 /// are deleted, or does not hear of it at all.
 async fn completed_before(
     store: &CheckpointStore,
+    mastership: &Mastership,
     job: JobId,
     spec: &MasterSpec,
-) -> Result<Vec<Arc<CheckpointMetadata>>, String> {
-    let found = store.list(job).await.map_err(|error| describe(&error))?;
+) -> Result<(Vec<Arc<CheckpointMetadata>>, CheckpointId), String> {
+    let taken = mastership.take_over(store, job, first_attempt(mastership)).await;
+    let TakenOver { completed: found, next_checkpoint } = taken.map_err(|error| describe(&error))?;
     if let (true, Some(known)) = (found.is_empty(), spec.completed.last()) {
         return Err(format!(
             "no checkpoint of the job is left, not even {known}: begun anew it would publish its results again; cancel it, and submit it again if that is wanted"
         ));
     }
-    Ok(found.into_iter().rev().map(Arc::new).collect())
+    Ok((found.into_iter().rev().map(Arc::new).collect(), next_checkpoint))
 }
 
 /// Says when the status has changed, not too often.
