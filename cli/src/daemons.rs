@@ -10,7 +10,7 @@ use hurtig::Config;
 use hurtig::daemon::memory::JobMemory;
 use hurtig::daemon::{jobmanager, taskmanager};
 use hurtig::machine::Machine;
-use hurtig::process::child;
+use hurtig::process::{allow_large_pages, child};
 use hurtig::resource::Offer;
 use hurtig_rest::{Reporters, Server};
 use hurtig_transport::Role;
@@ -108,6 +108,7 @@ async fn told_to_end(of_cluster: bool) -> anyhow::Result<()> {
 }
 
 pub(crate) fn job_manager(args: JobManagerArgs) -> anyhow::Result<ExitCode> {
+    allow_large_pages(false);
     let config = args.common.config()?;
     start_logging();
     let folder = place::folder(&config)?.join("jobmanager");
@@ -213,6 +214,7 @@ async fn serve_page(
 }
 
 pub(crate) fn task_manager(args: TaskManagerArgs) -> anyhow::Result<ExitCode> {
+    allow_large_pages(false);
     let config = args.common.config()?;
     start_logging();
     let tls = place::tls(&config, Role::TaskManager)?;

@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -14,12 +15,12 @@ use crate::jobs;
 /// FLAGS are those every program takes: `PROGRAM --help` lists them.
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "hurtig run [--detached] [--embedded] PROGRAM [FLAGS] [-- ARGS]",
+    override_usage = "hurtig run [--detached] [--embedded] [--parallelism N] PROGRAM [FLAGS] [-- ARGS]",
     after_help = "Example: hurtig run target/release/flights --parallelism 2 --checkpoint-interval 10s -- --data flights.csv"
 )]
 pub(crate) struct Args {
     /// Do not wait for the job's end: print its id
-    #[arg(long, conflicts_with = "embedded")]
+    #[arg(short, long, conflicts_with = "embedded")]
     detached: bool,
 
     /// Run the program here, with its job inside it, as if it were started by hand
@@ -29,6 +30,10 @@ pub(crate) struct Args {
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
+
+    /// Subtasks of each vertex for which the program says nothing else; as a flag behind PROGRAM
+    #[arg(short, long, value_name = "N")]
+    parallelism: Option<NonZeroUsize>,
 
     /// Binary linked with hurtig: a path, or a name found in PATH
     program: PathBuf,
@@ -54,8 +59,10 @@ pub(crate) fn split_program_args(
 pub(crate) fn run(args: Args, program_args: Option<Vec<OsString>>) -> anyhow::Result<ExitCode> {
     let search_path = std::env::var_os("PATH").unwrap_or_default();
     let program = find(&args.program, &search_path)?;
+    let parallelism = args.parallelism.map(|parallelism| format!("--parallelism={parallelism}").into());
+    let flags: Vec<OsString> = parallelism.into_iter().chain(args.flags).collect();
     if !args.embedded {
-        let mut all = args.flags;
+        let mut all = flags;
         if let Some(own) = program_args {
             all.push("--".into());
             all.extend(own);
@@ -63,7 +70,7 @@ pub(crate) fn run(args: Args, program_args: Option<Vec<OsString>>) -> anyhow::Re
         return jobs::submit(&program, all, args.detached, args.quiet);
     }
     let mut command = Command::new(&program);
-    command.args(&args.flags);
+    command.args(&flags);
     if let Some(own) = program_args {
         command.arg("--").args(own);
     }

@@ -415,7 +415,8 @@ impl Coordinated {
     async fn completed(&mut self) -> (Arc<CheckpointMetadata>, CheckpointReport) {
         let completed = self.master.until(|message| match message {
             JobMasterMessage::Checkpoint {
-                event: CheckpointEvent::Completed { metadata, report }, ..
+                event: CheckpointEvent::Completed { metadata, report, .. },
+                ..
             } => Some((metadata, report)),
             JobMasterMessage::Checkpoint { event: CheckpointEvent::Failed { reason, .. }, .. } => {
                 panic!("{reason}")

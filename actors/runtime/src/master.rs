@@ -83,6 +83,8 @@ pub enum CheckpointEvent {
         metadata: Arc<CheckpointMetadata>,
         /// Numbers.
         report: CheckpointReport,
+        /// Whether what it holds for sinks is published: the job goes on from it, or from a later one.
+        publishes: bool,
     },
     /// One has failed.
     Failed {
@@ -516,7 +518,8 @@ impl State {
                     return;
                 }
             }
-            if is_first && let Err(error) = store.delete_job(job).await {
+            let before = Attempt(attempt.0.saturating_sub(1));
+            if is_first && let Err(error) = store.delete_job(job, before).await {
                 let error = hurtig_dataflow::error::describe(&error);
                 tracing::warn!(%job, "files of unfinished checkpoints remain: {error}");
             }
@@ -657,14 +660,17 @@ impl State {
                 }
                 Err(panic) => return Ok(Err(Failure::of(&format!("source '{}'", operator.name), panic))),
             };
+            let of_index = |index| self.subtasks.get(&SubtaskId { vertex, index }).cloned();
+            let Some(subtasks) = (0..description.parallelism).map(of_index).collect() else {
+                let why = "a worker has not made all subtasks that it was to make";
+                return Ok(Err(Failure::of(&format!("source '{}'", operator.name), why)));
+            };
             let state = enumerator::State {
                 source: operator.name.clone(),
                 uid: operator.uid.clone(),
                 vertex,
                 enumerator,
-                subtasks: (0..description.parallelism)
-                    .map(|index| self.subtasks[&SubtaskId { vertex, index }].clone())
-                    .collect(),
+                subtasks,
                 coordinator: self.coordinator.clone(),
                 master: myself.clone(),
                 attempt: self.lifecycle.attempt(),
@@ -719,8 +725,8 @@ impl State {
 
     fn on_checkpoint(&mut self, myself: &ActorRef<JobMasterMessage>, event: CheckpointEvent) {
         match event {
-            CheckpointEvent::Completed { metadata, report } => {
-                if !metadata.savepoint {
+            CheckpointEvent::Completed { metadata, report, publishes } => {
+                if publishes {
                     self.completed.push(metadata);
                     let retained = self.args.config.checkpoint.retained;
                     let surplus = self.completed.len().saturating_sub(retained);
@@ -815,11 +821,13 @@ impl State {
                 let (store, job, myself) = (self.args.store.clone(), self.args.job, myself.clone());
                 let mastership = self.args.mastership.clone();
                 self.tasks.spawn(async move {
-                    let ended = match mastership {
-                        Some(mastership) => mastership.end().await,
-                        None => Ok(()),
+                    let ended = async {
+                        if let Some(mastership) = mastership {
+                            mastership.end().await?;
+                        }
+                        store.delete_job(job, failed).await
                     };
-                    if let Err(error) = ended.and(store.delete_job(job).await) {
+                    if let Err(error) = ended.await {
                         let error = hurtig_dataflow::error::describe(&error);
                         tracing::warn!(%job, "files of unfinished checkpoints remain: {error}");
                     }

@@ -306,6 +306,7 @@ impl GraphSummary {
         Some(match edges {
             Some((one, two)) => format!("edge {one:?} against {two:?}"),
             None if self.name != other.name => format!("name '{}' against '{}'", self.name, other.name),
+            None if self.wanted != other.wanted => "what slot sharing groups ask for".into(),
             None => "number of edges or key groups".into(),
         })
     }

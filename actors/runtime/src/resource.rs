@@ -295,7 +295,14 @@ impl Actor for ResourceManager {
             ResourceManagerMessage::CouldHave { job, slots, reply } => {
                 let rooms = state.rooms(Some(job));
                 let placed = slots::place(state.placement, &rooms, &slots::each(&slots));
-                let _ = reply.send(placed.map(|_| ()).map_err(|_| slots::missing(&rooms, &slots)));
+                let could = match state.waiting.front() {
+                    // What is given back for a moment would be theirs.
+                    Some(first) => {
+                        Err(format!("job {} waits for slots: try again when it has them", first.job))
+                    }
+                    None => placed.map(|_| ()).map_err(|_| slots::missing(&rooms, &slots)),
+                };
+                let _ = reply.send(could);
             }
             ResourceManagerMessage::Leaving { task_manager } => {
                 let mut all = state.task_managers.iter_mut();
@@ -303,7 +310,7 @@ impl Actor for ResourceManager {
                     leaving.is_leaving = true;
                 }
             }
-            ResourceManagerMessage::Unregister { task_manager } => state.unregister(task_manager),
+            ResourceManagerMessage::Unregister { task_manager } => state.unregister(&myself, task_manager),
             ResourceManagerMessage::WorkerEnded { job, worker, reason } => {
                 state.on_worker_ended(job, worker, reason);
             }
@@ -316,8 +323,7 @@ impl Actor for ResourceManager {
             }
             ResourceManagerMessage::Request { job, attempt, slots, master } => {
                 if state.request(Waiting { job, attempt, slots, master }) {
-                    let give_up = move || ResourceManagerMessage::GiveUp { job, attempt };
-                    drop(myself.send_after(state.slot_timeout, give_up));
+                    state.expect(&myself, job, attempt);
                 }
             }
             ResourceManagerMessage::Launched { task_manager, job, worker, actor, address } => {
@@ -341,7 +347,7 @@ impl Actor for ResourceManager {
             _ => return Ok(()),
         };
         tracing::error!("a TaskManager has ended: {reason}");
-        state.unregister(who.get_id());
+        state.unregister(&myself, who.get_id());
         state.serve_and_provide(&myself).await
     }
 }
@@ -355,6 +361,12 @@ impl State {
             Room { offer, used: registered.used(but) }
         };
         self.task_managers.iter().map(room).collect()
+    }
+
+    /// A request waits for so long at most.
+    fn expect(&self, myself: &ActorRef<ResourceManagerMessage>, job: JobId, attempt: Attempt) {
+        let give_up = move || ResourceManagerMessage::GiveUp { job, attempt };
+        drop(myself.send_after(self.slot_timeout, give_up));
     }
 
     /// Puts a request in line; whether it was not known before. What an attempt before it has been given is given back.
@@ -436,7 +448,7 @@ impl State {
     }
 
     /// Jobs that were about to start on it are given other slots; those that run there are told.
-    fn unregister(&mut self, task_manager: ActorId) {
+    fn unregister(&mut self, myself: &ActorRef<ResourceManagerMessage>, task_manager: ActorId) {
         self.task_managers.retain(|registered| registered.actor.get_id() != task_manager);
         let mut again = Vec::new();
         for (job, granted) in &self.granted {
@@ -453,6 +465,7 @@ impl State {
             let Some(Granted { attempt, slots, master, .. }) = self.granted.remove(&job) else { continue };
             self.release(job);
             self.waiting.push_front(Waiting { job, attempt, slots, master });
+            self.expect(myself, job, attempt);
         }
     }
 

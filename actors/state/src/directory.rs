@@ -102,8 +102,12 @@ impl Directory {
         Error::of_store(action, &join(&self.url, name), error)
     }
 
-    /// Removes files that a killed process was writing, which the store does not show. To be called when nobody writes.
-    pub(crate) async fn remove_unfinished(&self) -> Result<(), Error> {
+    /// Removes files that a killed process was writing, which the store does not show, if they are old by their names. To be
+    /// called when nobody writes such.
+    pub(crate) async fn remove_unfinished(
+        &self,
+        is_old: impl Fn(&str) -> bool + Send + 'static,
+    ) -> Result<(), Error> {
         if !self.is_local {
             return Ok(());
         }
@@ -112,7 +116,9 @@ impl Directory {
             let failed = |error: std::io::Error| Error::of_io("delete", path.clone(), &error);
             for entry in std::fs::read_dir(&path).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
-                if entry.file_name().to_string_lossy().contains('#') {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                if name.contains('#') && is_old(&name) {
                     std::fs::remove_file(entry.path()).map_err(failed)?;
                 }
             }

@@ -20,6 +20,9 @@
 //! the newest such list that there is. One that has not written its list, or not confirmed it, has deleted nothing. So it
 //! is with attempts of one master: each begins with a list of the checkpoints that are known to it.
 //!
+//! A savepoint with which a job stops is listed as well before it is committed: it lies elsewhere, and no master would look
+//! for it there.
+//!
 //! # Decisions
 //! * 2026-11: the lists. A late checkpoint has an older attempt, and so it was thought to count as older than all that come
 //!   after it. Simulated clusters found that a newer master, or attempt, may end before it has completed any.
@@ -33,6 +36,8 @@ use crate::store::CheckpointStore;
 use bytes::Bytes;
 use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId};
 use object_store::PutMode;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Longest claim.
@@ -43,13 +48,15 @@ const FOUND_LIMIT_BYTES: u64 = 16 << 20;
 
 const FOUND_SUFFIX: &str = ".found";
 
-const FOUND_HEADING: &str = "hurtig found 1\n";
+const FOUND_HEADING: &[u8] = b"hurtig found 1\n";
 
 /// A master's claim to a job.
 #[derive(Clone, Debug)]
 pub struct Mastership {
     directory: Directory,
     number: u32,
+    /// As it was written last.
+    found: Arc<Mutex<Found>>,
 }
 
 impl CheckpointStore {
@@ -73,7 +80,7 @@ impl CheckpointStore {
                 },
                 Err(error) => return Err(error),
             }
-            let mastership = Mastership { directory, number };
+            let mastership = Mastership { directory, number, found: Arc::default() };
             mastership.confirm().await?;
             mastership.delete_older().await;
             return Ok(mastership);
@@ -112,21 +119,25 @@ impl Mastership {
     ) -> Result<TakenOver, Error> {
         let before = self.newest_found().await?;
         let newest = store.checkpoint_ids(job).await?.into_iter().max().unwrap_or(0);
-        let (completed, late): (Vec<_>, Vec<_>) =
+        let (mut completed, late): (Vec<_>, Vec<_>) =
             store.list(job).await?.into_iter().partition(|checkpoint| before.counts(checkpoint));
-        let found = Found {
-            first_attempt,
-            next_checkpoint: before.next_checkpoint.max(newest + 1),
-            checkpoints: completed.iter().map(|found| (found.checkpoint, found.attempt)).collect(),
+        let checkpoints = completed.iter().map(|found| (found.checkpoint, found.attempt)).collect();
+        let savepoint = match before.savepoint {
+            Some(stopped) if completed.first().is_none_or(|newest| stopped.is_newer_than(newest)) => {
+                completed.insert(0, CheckpointStore::load(&stopped.location).await?.1);
+                Some(stopped)
+            }
+            _ => None,
         };
-        self.write_found(&found).await?;
+        let next_checkpoint = before.next_checkpoint.max(newest.saturating_add(1));
+        self.write_found(Found { first_attempt, next_checkpoint, checkpoints, savepoint }).await?;
         // What stays does no harm.
         self.delete_where(|file| number_found(file).is_some_and(|number| number < self.number)).await;
         for checkpoint in late {
             tracing::info!(%job, checkpoint = checkpoint.checkpoint, "a checkpoint of a deposed master is deleted");
             let _ = store.delete(&checkpoint).await;
         }
-        Ok(TakenOver { completed, next_checkpoint: found.next_checkpoint })
+        Ok(TakenOver { completed, next_checkpoint })
     }
 
     /// Another attempt of this master begins, from one of these checkpoints: what attempts before it have published and
@@ -140,14 +151,28 @@ impl Mastership {
         first_checkpoint: CheckpointId,
         completed: &[Arc<CheckpointMetadata>],
     ) -> Result<(), Error> {
-        let checkpoints = completed.iter().map(|known| (known.checkpoint, known.attempt)).collect();
-        let found = Found { first_attempt: attempt, next_checkpoint: first_checkpoint, checkpoints };
-        self.write_found(&found).await
+        let checkpoints = completed.iter().filter(|known| !known.savepoint);
+        let checkpoints = checkpoints.map(|known| (known.checkpoint, known.attempt)).collect();
+        let savepoint = completed.iter().rfind(|known| known.savepoint).map(|known| StoppedWith::new(known));
+        let found =
+            Found { first_attempt: attempt, next_checkpoint: first_checkpoint, checkpoints, savepoint };
+        self.write_found(found).await
+    }
+
+    /// The job stops with a savepoint, which was published. As [`confirm`](Mastership::confirm): what the savepoint holds
+    /// for sinks may be committed after that. Should the job not get to its end, it goes on from the savepoint.
+    ///
+    /// # Errors
+    /// As [`confirm`](Mastership::confirm).
+    pub async fn stop_with(&self, savepoint: &CheckpointMetadata) -> Result<(), Error> {
+        let found = Found { savepoint: Some(StoppedWith::new(savepoint)), ..self.found.lock().clone() };
+        self.write_found(found).await
     }
 
     /// Writes it down, and makes sure that whoever comes reads it.
-    async fn write_found(&self, found: &Found) -> Result<(), Error> {
-        self.directory.put(&found_name(self.number), vec![found.write()], PutMode::Overwrite).await?;
+    async fn write_found(&self, found: Found) -> Result<(), Error> {
+        self.directory.put(&found_name(self.number), vec![found.write()?], PutMode::Overwrite).await?;
+        *self.found.lock() = found;
         self.confirm().await
     }
 
@@ -169,12 +194,20 @@ impl Mastership {
         })
     }
 
-    /// Deletes the claims to a job that has ended. A master that is late finds that its own is not there.
+    /// The job has ended: deletes this master's claim, and those before. A master that is late finds that its own is not
+    /// there.
     ///
     /// # Errors
-    /// The store failed; the call may be repeated.
+    /// [`Error::Deposed`]: for another master the job has not ended, and nothing is deleted. The store failed: the call may
+    /// be repeated.
     pub async fn end(&self) -> Result<(), Error> {
-        self.directory.remove_all().await
+        self.confirm().await?;
+        self.delete_where(|file| {
+            number_of(file).or(number_found(file)).is_some_and(|number| number <= self.number)
+        })
+        .await;
+        self.directory.remove_if_empty().await;
+        Ok(())
     }
 
     /// Deletes claims of masters before. What stays does no harm.
@@ -201,14 +234,39 @@ pub struct TakenOver {
     pub next_checkpoint: CheckpointId,
 }
 
-/// The checkpoints that a master has found.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// The checkpoints that an attempt has found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Found {
-    /// Its first attempt.
+    /// The attempt, or the first one of its master.
     first_attempt: Attempt,
-    /// Its first checkpoint.
+    /// No checkpoint before its master's first has this number or a greater one.
     next_checkpoint: CheckpointId,
     checkpoints: Vec<(CheckpointId, Attempt)>,
+    /// The savepoint with which the job was to stop.
+    savepoint: Option<StoppedWith>,
+}
+
+/// A savepoint whose content for sinks may have been committed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct StoppedWith {
+    checkpoint: CheckpointId,
+    attempt: Attempt,
+    location: String,
+}
+
+impl StoppedWith {
+    fn new(savepoint: &CheckpointMetadata) -> Self {
+        StoppedWith {
+            checkpoint: savepoint.checkpoint,
+            attempt: savepoint.attempt,
+            location: savepoint.location.clone(),
+        }
+    }
+
+    /// As by [`CheckpointMetadata::age`].
+    fn is_newer_than(&self, other: &CheckpointMetadata) -> bool {
+        (self.attempt, self.checkpoint) > (other.attempt, other.checkpoint)
+    }
 }
 
 impl Found {
@@ -218,24 +276,17 @@ impl Found {
         checkpoint.attempt >= self.first_attempt || self.checkpoints.contains(&found)
     }
 
-    fn write(&self) -> Bytes {
-        let lines =
-            self.checkpoints.iter().map(|(checkpoint, attempt)| format!("{checkpoint} {}\n", attempt.0));
-        let Found { first_attempt, next_checkpoint, .. } = self;
-        let all =
-            format!("{FOUND_HEADING}{next_checkpoint} {}\n{}", first_attempt.0, lines.collect::<String>());
-        Bytes::from(all)
+    fn write(&self) -> Result<Bytes, Error> {
+        let mut bytes = FOUND_HEADING.to_vec();
+        rmp_serde::encode::write(&mut bytes, self).map_err(|error| Error::Corrupt {
+            path: "the list of a job's checkpoints".into(),
+            reason: error.to_string(),
+        })?;
+        Ok(bytes.into())
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(bytes).ok()?.strip_prefix(FOUND_HEADING)?;
-        let pair = |line: &str| {
-            let (checkpoint, attempt) = line.split_once(' ')?;
-            Some((checkpoint.parse().ok()?, Attempt(attempt.parse().ok()?)))
-        };
-        let mut lines = text.strip_suffix('\n')?.split('\n').map(pair);
-        let (next_checkpoint, first_attempt) = lines.next()??;
-        Some(Found { first_attempt, next_checkpoint, checkpoints: lines.collect::<Option<_>>()? })
+        rmp_serde::from_slice(bytes.strip_prefix(FOUND_HEADING)?).ok()
     }
 }
 
@@ -258,7 +309,7 @@ fn number_found(file: &str) -> Option<u32> {
 
 fn number_of(name: &str) -> Option<u32> {
     // One beyond which there is no other would end the job: no master has made it.
-    name.parse().ok().filter(|number| name.len() == 20 && *number < u32::MAX)
+    name.parse().ok().filter(|number| name.len() == 20 && *number < u32::MAX - 1)
 }
 
 #[cfg(test)]
@@ -306,7 +357,11 @@ mod tests {
 
     /// A checkpoint without operators.
     async fn publish(store: &CheckpointStore, checkpoint: CheckpointId, attempt: u32) {
-        let metadata = CheckpointMetadata {
+        store.publish(&metadata(checkpoint, attempt)).await.unwrap();
+    }
+
+    fn metadata(checkpoint: CheckpointId, attempt: u32) -> CheckpointMetadata {
+        CheckpointMetadata {
             job: JobId(7),
             checkpoint,
             attempt: Attempt(attempt),
@@ -320,8 +375,7 @@ mod tests {
             vertices: Vec::new(),
             sources: Vec::new(),
             location: String::new(),
-        };
-        store.publish(&metadata).await.unwrap();
+        }
     }
 
     async fn takes_over(store: &CheckpointStore, mastership: &Mastership, attempt: u32) -> (Vec<u64>, u64) {
@@ -378,22 +432,50 @@ mod tests {
 
     #[test]
     fn what_was_found_is_read_as_it_was_written() {
-        let all = [
-            Found::default(),
-            Found {
-                first_attempt: Attempt(7),
-                next_checkpoint: 9,
-                checkpoints: vec![(8, Attempt(6)), (2, Attempt(1))],
-            },
-        ];
-        for found in all {
-            assert_eq!(Found::read(&found.write()), Some(found));
+        let stopped = StoppedWith { checkpoint: 8, attempt: Attempt(6), location: "there".into() };
+        let checkpoints = vec![(8, Attempt(6)), (2, Attempt(1))];
+        let full =
+            Found { first_attempt: Attempt(7), next_checkpoint: 9, checkpoints, savepoint: Some(stopped) };
+        for found in [Found::default(), full] {
+            let written = found.write().unwrap();
+            assert_eq!(Found::read(&written), Some(found));
+            assert_eq!(Found::read(&written[1..]), None);
+            assert_eq!(Found::read(&written[..written.len() - 1]), None);
         }
-        for text in
-            ["", "hurtig found 1\n", "hurtig found 1\n1\n", "hurtig found 1\n1 2\n3\n", "hurtig found 1\n1 2"]
-        {
-            assert_eq!(Found::read(text.as_bytes()), None, "{text:?}");
-        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_does_not_get_to_its_end_goes_on_from_the_savepoint_it_stopped_with() {
+        let (_directory, store) = store();
+        let first = store.claim(JobId(7), 1, "a").await.unwrap();
+        assert_eq!(takes_over(&store, &first, 10).await, (vec![], 1));
+        publish(&store, 1, 10).await;
+        let mut savepoint = metadata(2, 10);
+        (savepoint.savepoint, savepoint.location) = (true, String::new());
+        savepoint.location = store.publish(&savepoint).await.unwrap();
+        first.stop_with(&savepoint).await.unwrap();
+        let second = store.claim(JobId(7), 2, "b").await.unwrap();
+        let taken = second.take_over(&store, JobId(7), Attempt(20)).await.unwrap();
+        assert_eq!(taken.completed.iter().map(|found| found.savepoint).collect::<Vec<_>>(), [true, false]);
+        // As long as it is the newest.
+        let third = store.claim(JobId(7), 3, "c").await.unwrap();
+        assert_eq!(takes_over(&store, &third, 30).await.0, [2, 1]);
+        publish(&store, 3, 30).await;
+        let fourth = store.claim(JobId(7), 4, "d").await.unwrap();
+        assert_eq!(takes_over(&store, &fourth, 40).await.0, [3, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_deposed_master_ends_the_job_for_nobody() {
+        let (_directory, store) = store();
+        let first = store.claim(JobId(7), 1, "a").await.unwrap();
+        assert_eq!(takes_over(&store, &first, 10).await, (vec![], 1));
+        let second = store.claim(JobId(7), 2, "b").await.unwrap();
+        assert_eq!(takes_over(&store, &second, 20).await, (vec![], 1));
+        assert!(matches!(first.end().await, Err(Error::Deposed { .. })));
+        second.confirm().await.unwrap();
+        second.end().await.unwrap();
+        assert!(second.directory.files().await.unwrap().is_empty());
     }
 
     #[tokio::test]

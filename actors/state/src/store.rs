@@ -267,12 +267,13 @@ impl CheckpointStore {
         stream::iter(removals).buffer_unordered(PARALLEL_REQUESTS).try_collect().await
     }
 
-    /// Deletes what a job left that no published checkpoint names. Published ones stay. To be called when nothing of
-    /// the job runs, or a checkpoint under way loses its files.
+    /// Deletes what attempts of a job up to `until` have left that no published checkpoint names. Published ones stay. To
+    /// be called when no such attempt runs, or a checkpoint under way loses its files; those of later ones it leaves alone.
     ///
     /// # Errors
     /// The store failed; the call may be repeated.
-    pub async fn delete_job(&self, job: JobId) -> Result<(), Error> {
+    pub async fn delete_job(&self, job: JobId, until: Attempt) -> Result<(), Error> {
+        let is_old = move |name: &str| attempt_of(name).is_none_or(|attempt| attempt <= until);
         let mut named = HashSet::new();
         let mut is_known = true;
         for id in self.checkpoint_ids(job).await? {
@@ -291,9 +292,10 @@ impl CheckpointStore {
         if is_known {
             let files = shared.files().await?;
             let names = files.iter().filter_map(|file| file.location.filename());
-            let garbage = names.filter(|name| !named.contains(*name)).map(str::to_string).collect();
+            let garbage =
+                names.filter(|name| is_old(name) && !named.contains(*name)).map(str::to_string).collect();
             self.delete_files(job, garbage).await?;
-            shared.remove_unfinished().await?;
+            shared.remove_unfinished(is_old).await?;
         }
         shared.remove_if_empty().await;
         self.root.below(&job.to_string()).remove_if_empty().await;
@@ -384,6 +386,12 @@ async fn advice(directory: &Directory) -> String {
         }
         None => "name the directory of a completed checkpoint or savepoint".to_string(),
     }
+}
+
+/// The attempt that has written a file of a snapshot, or is writing it.
+fn attempt_of(name: &str) -> Option<Attempt> {
+    let (number, _) = name.rsplit_once("-a")?.1.split_once(".state")?;
+    number.parse().ok().map(Attempt)
 }
 
 fn checkpoint_name(job: JobId, checkpoint: CheckpointId) -> String {

@@ -10,7 +10,7 @@ use hurtig_datastream::Environment;
 use hurtig_runtime::Config;
 use hurtig_runtime::cluster::rescaled_job_graph;
 use hurtig_runtime::machine::Machine;
-use hurtig_runtime::process::{child, master, worker};
+use hurtig_runtime::process::{allow_large_pages, child, master, worker};
 use hurtig_runtime::protocol::{Assignment, GraphSummary, Plan, RoleSpec};
 use std::ffi::OsString;
 use std::path::Path;
@@ -22,6 +22,8 @@ pub(crate) fn take(
     name: &str,
     build: impl FnOnce(&Environment, &[String]) -> Result<(), BoxError>,
 ) -> ExitCode {
+    // The daemon that has started this process does without.
+    allow_large_pages(true);
     let built = build_graph(&assignment, name, build);
     let result = match (&assignment.role, built) {
         (RoleSpec::Plan(path), built) => {

@@ -2,15 +2,19 @@
 
 use super::*;
 
+/// Waits until all slots are registered: a job has had them.
+fn all_registered(cluster: &Cluster, slots: usize) {
+    let first = Counts::new(1_200, 1e6);
+    let job = first.submit(cluster, slots, &[]);
+    cluster.wait_for(&job, JobState::Finished, SOON);
+    until_equal("workers left", SOON, 0, || cluster.all_workers().len());
+}
+
 fn placed_with(defines: &[&str], parallelism: usize) -> Vec<usize> {
     let mut options = Options::default();
     options.defines.extend(defines.iter().map(ToString::to_string));
     let cluster = Cluster::start(HURTIG, options);
-    // All have registered.
-    let first = Counts::new(1_200, 1e6);
-    let job = first.submit(&cluster, 6, &[]);
-    cluster.wait_for(&job, JobState::Finished, SOON);
-    until_equal("workers left", SOON, 0, || cluster.all_workers().len());
+    all_registered(&cluster, 6);
     let counts = Counts::endless();
     counts.submit(&cluster, parallelism, &[]);
     counts.goes_on();
@@ -34,6 +38,7 @@ fn slot_sharing_groups_need_slots_of_their_own() {
     let mut options = Options { task_managers: 2, slots: 3, ..Options::default() };
     options.defines.push("cluster.slot-timeout=2s".into());
     let cluster = Cluster::start(HURTIG, options);
+    all_registered(&cluster, 6);
     let out = folder();
     let run = |parallelism: &str| {
         let mut command = cluster.command(&["run", "-q", PROGRAM, parallelism, "--", "groups"]);
@@ -52,6 +57,7 @@ fn slots_that_ask_for_resources_are_those_of_task_managers_that_have_them_left()
     let defines = ["cluster.slot-timeout=2s", "taskmanager.cpu-cores=4", "taskmanager.memory=4g"];
     options.defines.extend(defines.map(String::from));
     let cluster = Cluster::start(HURTIG, options);
+    all_registered(&cluster, 8);
     let out = folder();
     let run = |cores: &str, memory: &str| {
         let mut command = cluster.command(&["run", "-q", PROGRAM, "-p2", "--", "resources"]);

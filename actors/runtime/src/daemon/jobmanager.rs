@@ -1,7 +1,7 @@
 //! The JobManager's process: accepts programs, has each planned, gives each job a master process and slots.
 //!
 //! Root of its process, with the ResourceManager and a child for each program it has started. A master that ends
-//! before its job is started again, from the last checkpoint it told of. When the JobManager itself ends, masters and
+//! before its job is started again, from the last checkpoint that lies in its store. When the JobManager itself ends, masters and
 //! workers go on; one that is started again in the same folder finds the jobs in its memory and waits for their masters
 //! to come back, and replaces those that do not.
 
@@ -44,6 +44,9 @@ use tokio::sync::oneshot;
 
 /// The most slots that a job may ask for: as many as a vertex can have subtasks, for 32 sharing groups.
 const MAX_SLOTS: usize = 1 << 20;
+
+/// The most slots that a TaskManager may offer, as its configuration allows.
+const MAX_OFFERED: usize = 32_768;
 
 /// How long a program may take to build its job.
 const PLANNING_TIMEOUT: Duration = Duration::from_secs(60);
@@ -429,6 +432,9 @@ impl State {
         reply: Option<Reply>,
     ) -> Result<(), ActorProcessingErr> {
         match decode::<FromTaskManager>(message) {
+            Ok(FromTaskManager::Register { offer, .. }) if offer.slots > MAX_OFFERED => {
+                from.close(&format!("it offers more than {MAX_OFFERED} slots"));
+            }
             Ok(FromTaskManager::Register { offer, host, hardware, workers }) => {
                 let host = host.unwrap_or_else(|| from.address().ip().to_string());
                 self.register(from, offer, (host, hardware), workers).await?;

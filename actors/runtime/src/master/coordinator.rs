@@ -187,7 +187,7 @@ impl Actor for Coordinator {
         args: Arguments,
     ) -> Result<State, ActorProcessingErr> {
         let mut retention = Retention::default();
-        for completed in &args.completed {
+        for completed in args.completed.iter().filter(|completed| !completed.savepoint) {
             retention.complete(Arc::clone(completed), usize::MAX);
         }
         Ok(State {
@@ -438,10 +438,15 @@ impl State {
             let checkpoint = metadata.checkpoint;
             let mut stored = if keep { store.publish(&metadata).await } else { Ok(String::new()) };
             // Only now: a master that comes later sees the checkpoint and starts from it.
-            if let (Ok(_), Some(mastership)) = (&stored, mastership)
-                && let Err(error) = mastership.confirm().await
-            {
-                stored = Err(error);
+            if let (Ok(location), Some(mastership)) = (&stored, mastership) {
+                let confirmed = match &pending.purpose {
+                    Purpose::Savepoint { stop: true, .. } => {
+                        metadata.location.clone_from(location);
+                        mastership.stop_with(&metadata).await
+                    }
+                    _ => mastership.confirm().await,
+                };
+                stored = confirmed.and(stored);
             }
             if let Err(Error::Deposed { .. }) = stored {
                 let event = CheckpointEvent::Deposed;
@@ -523,6 +528,7 @@ impl State {
         self.tell_master(CheckpointEvent::Completed {
             metadata: Arc::clone(&metadata),
             report: report.clone(),
+            publishes,
         });
         match (&purpose, self.replies.remove(&checkpoint)) {
             (Purpose::Savepoint { stop: true, .. }, Some(reply)) => {

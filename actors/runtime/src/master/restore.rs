@@ -41,12 +41,25 @@ pub async fn find(
     let mut restored = None;
     let subtasks = all_subtasks(graph);
     for metadata in completed.into_iter().rev() {
-        match read(store, config, graph, metadata, job, &subtasks).await {
+        let is_savepoint = metadata.savepoint;
+        let found = match is_savepoint {
+            false => read(store, config, graph, metadata, job, &subtasks).await,
+            true => match CheckpointStore::load(&metadata.location).await {
+                Ok((store, metadata)) => {
+                    read(&store, config, graph, Arc::new(metadata), job, &subtasks).await
+                }
+                Err(error) => Err(error),
+            },
+        };
+        match found {
             Ok(found) => {
                 restored = Some(found);
                 break;
             }
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+            // What a savepoint holds was published, if the job has stopped with it: an older one would publish it again.
+            Err(error)
+                if !is_savepoint && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) =>
+            {
                 tracing::warn!("checkpoint skipped: {}", describe(&error));
                 damaged.push(describe(&error));
             }

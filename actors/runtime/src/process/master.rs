@@ -46,6 +46,9 @@ const STATUS_DELAY: Duration = Duration::from_millis(100);
 /// Attempts that a master may make before the next one's begin.
 const ATTEMPTS_PER_MASTER: u32 = 1_000_000;
 
+/// More would have attempts that cannot be counted.
+const MAX_MASTERS: u32 = u32::MAX / ATTEMPTS_PER_MASTER;
+
 /// What the host is told.
 enum HostMessage {
     /// From the node.
@@ -181,6 +184,9 @@ impl Actor for Host {
         let name = format!("{:032x}", args.machine.random());
         let claimed = store.claim(args.job, spec.number, &name).await;
         let mastership = claimed.map_err(|error| describe(&error))?;
+        if mastership.number() > MAX_MASTERS {
+            return Err(format!("the job has had {MAX_MASTERS} masters, more than are counted: submit it again from its last checkpoint").into());
+        }
         let (completed, first_checkpoint) = completed_before(&store, &mastership, args.job, &spec).await?;
         let observer = Observer::new(args.config.settings(), args.config.checkpoint.retained);
         let arguments = JobMasterArguments {
@@ -289,7 +295,7 @@ impl Actor for Host {
 
 /// A master's attempts are its own.
 fn first_attempt(mastership: &Mastership) -> Attempt {
-    Attempt((mastership.number() - 1).saturating_mul(ATTEMPTS_PER_MASTER) + 1)
+    Attempt(mastership.number().saturating_sub(1) * ATTEMPTS_PER_MASTER + 1)
 }
 
 /// What masters before this one have completed, oldest first, and the number of its first checkpoint.

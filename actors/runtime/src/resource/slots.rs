@@ -67,7 +67,7 @@ impl Share {
     #[must_use]
     pub fn and(self, other: Share) -> Share {
         Share {
-            slots: self.slots + other.slots,
+            slots: self.slots.saturating_add(other.slots),
             cpu_millis: self.cpu_millis.saturating_add(other.cpu_millis),
             memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),
             is_memory_wanted: (self.is_memory_wanted || self.slots == 0)
@@ -104,9 +104,20 @@ pub(super) fn place(
 ) -> Result<Vec<(Vec<usize>, Share)>, usize> {
     let mut given = vec![(Vec::new(), Share::default()); rooms.len()];
     let free = |at: usize| rooms[at].offer.slots.saturating_sub(rooms[at].used.slots);
-    // Those that are hard to place come first.
+    let free_slots = sum((0..rooms.len()).map(free));
+    if wanted.len() > free_slots {
+        return Err(wanted.len() - free_slots);
+    }
+    // Those that are hard to place come first: by the part that they take of the largest offer.
+    let most =
+        |of: fn(&Offer) -> u64| rooms.iter().map(|room| of(&room.offer)).max().unwrap_or(0).max(1) as f64;
+    let (cpu, memory) = (most(|offer| offer.cpu_millis), most(|offer| offer.memory_bytes));
+    let part = |slot: usize| {
+        let Resources { cpu_millis, memory_bytes } = wanted[slot];
+        (cpu_millis.unwrap_or(0) as f64 / cpu).max(memory_bytes.unwrap_or(0) as f64 / memory)
+    };
     let mut order: Vec<usize> = (0..wanted.len()).collect();
-    order.sort_by_key(|slot| Reverse((wanted[*slot].memory_bytes, wanted[*slot].cpu_millis)));
+    order.sort_by(|one, two| part(*two).total_cmp(&part(*one)));
     let mut missing = 0;
     for slot in order {
         let with =
@@ -135,9 +146,9 @@ pub(super) fn place(
 
 /// Why slots were not found, as a sentence.
 pub(super) fn missing(rooms: &[Room], wanted: &[SlotsWanted]) -> String {
-    let needed: usize = wanted.iter().map(|group| group.count).sum();
-    let registered: usize = rooms.iter().map(|room| room.offer.slots).sum();
-    let free: usize = rooms.iter().map(|room| room.offer.slots.saturating_sub(room.used.slots)).sum();
+    let needed = sum(wanted.iter().map(|group| group.count));
+    let registered = sum(rooms.iter().map(|room| room.offer.slots));
+    let free = sum(rooms.iter().map(|room| room.offer.slots.saturating_sub(room.used.slots)));
     let mut told =
         format!("the job needs {needed} slots, {registered} are registered and {free} of them are free");
     if wanted.iter().all(|group| group.resources == Resources::default()) {
@@ -160,6 +171,10 @@ pub(super) fn missing(rooms: &[Room], wanted: &[SlotsWanted]) -> String {
         told += &format!("; the TaskManagers have left: {}", left.join(", "));
     }
     told + ": ask for less, or raise 'taskmanager.cpu-cores' or 'taskmanager.memory', or start more TaskManagers"
+}
+
+fn sum(counts: impl Iterator<Item = usize>) -> usize {
+    counts.fold(0, usize::saturating_add)
 }
 
 fn cores(millis: u64) -> String {
@@ -215,6 +230,14 @@ mod tests {
         assert_eq!(placed[0].1.memory_limit(), None);
         assert_eq!((placed[0].1.cpu_millis, placed[0].1.memory_bytes), (2_000, 4 << 30));
         assert_eq!(place(SlotPlacement::Pack, &rooms, &[heavy; 3]).err(), Some(1));
+        // One that asks for many cores is harder to place than one that asks for a little memory.
+        let (little, many) = (
+            Resources { memory_bytes: Some(1 << 30), cpu_millis: None },
+            Resources { cpu_millis: Some(7_000), memory_bytes: None },
+        );
+        for wanted in [[little, many], [many, little]] {
+            assert!(place(SlotPlacement::Pack, &rooms, &wanted).is_ok());
+        }
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl World {
         self.attempt += 1;
         let store = Faulty::new(Arc::clone(&self.disk), crash_at, is_done);
         let store = CheckpointStore::with_store(Arc::new(store), "root".into(), "test:root");
-        store.delete_job(JOB).await?;
+        store.delete_job(JOB, Attempt(u32::MAX)).await?;
         let found = store.list(JOB).await?;
         let newest = found.first().map_or(0, |found| found.checkpoint);
         assert!(newest >= self.confirmed, "checkpoint {} is lost", self.confirmed);
@@ -301,7 +301,7 @@ impl World {
     /// Checks that nothing is left but the checkpoints retained and what they name.
     async fn check_left(&self) {
         let store = CheckpointStore::with_store(Arc::clone(&self.disk) as _, "root".into(), "test:root");
-        store.delete_job(JOB).await.unwrap();
+        store.delete_job(JOB, Attempt(u32::MAX)).await.unwrap();
         let checkpoints = store.list(JOB).await.unwrap();
         assert!(!checkpoints.is_empty() || self.confirmed == 0);
         let named: HashSet<&str> = checkpoints.iter().flat_map(CheckpointMetadata::files).collect();

@@ -94,7 +94,7 @@ async fn a_savepoint_is_not_among_the_checkpoints_and_is_never_deleted() {
     assert!(store.list(JOB).await.unwrap().is_empty());
     let error = store.delete(&savepoint).await.unwrap_err();
     assert!(error.to_string().contains("savepoints belong to the user"), "{error}");
-    store.delete_job(JOB).await.unwrap();
+    store.delete_job(JOB, Attempt(u32::MAX)).await.unwrap();
     check_content(&savepoint.location, 1, LARGE).await;
 }
 
@@ -168,15 +168,15 @@ async fn what_was_never_published_goes_with_the_job() {
         let store = CheckpointStore::open(location).unwrap();
         let published = take(&store, &SnapshotDir::of_checkpoint(1), LARGE).await;
         let unpublished = prepare(&store, &SnapshotDir::of_checkpoint(2), LARGE).await;
-        store.delete_job(JOB).await.unwrap();
+        store.delete_job(JOB, Attempt(u32::MAX)).await.unwrap();
         check_content(&published.location, 1, LARGE).await;
         let location = store.directory(JOB, &SnapshotDir::of_checkpoint(2)).unwrap();
         let unpublished = CheckpointMetadata { location, ..unpublished };
         let handle = &unpublished.vertices[0].subtasks[0].snapshot;
         assert_eq!(read(&store, &unpublished, handle).await.unwrap_err().kind(), ErrorKind::NotFound);
         store.delete(&published).await.unwrap();
-        store.delete_job(JOB).await.unwrap();
-        store.delete_job(JOB).await.unwrap();
+        store.delete_job(JOB, Attempt(u32::MAX)).await.unwrap();
+        store.delete_job(JOB, Attempt(u32::MAX)).await.unwrap();
     }
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }
@@ -255,7 +255,7 @@ async fn calls_can_be_made_from_tasks_that_move_between_threads() {
     check(plan.read((&taken, &store), &heads, &program[0], 0, 2)).await.unwrap();
     check(store.list(JOB)).await.unwrap();
     check(store.delete(&taken)).await.unwrap();
-    check(store.delete_job(JOB)).await.unwrap();
+    check(store.delete_job(JOB, Attempt(u32::MAX))).await.unwrap();
     let (subtask, snapshot) = (SubtaskId { vertex: 0, index: 0 }, snapshot(1, &["x"], 0, 1, LARGE));
     check(write(&store, &dir, subtask, Attempt(1), snapshot)).await;
 }

@@ -4,7 +4,7 @@
 //! Until the new graph is written down the job is as it was, and from then on the former master is deposed: whatever
 //! ends in between, the job has one of the two parallelisms and goes on from its last checkpoint.
 
-use super::{DaemonMessage, Job, Planned, Planning, State, keep};
+use super::{DaemonMessage, Job, MAX_SLOTS, Planned, Planning, State, keep, too_many};
 use crate::node::{PeerId, Reply};
 use crate::protocol::{Answer, Call, GraphSummary, Submitted, ToMaster};
 use crate::resource::ResourceManagerMessage;
@@ -57,6 +57,10 @@ impl State {
         let masters = job.masters();
         if job.remember().graph == graph {
             return reply.send(&Answer::Ok(Submitted { job: id, graph }));
+        }
+        if too_many(&graph.wanted) {
+            return reply
+                .send(&Answer::<Submitted>::Err(format!("the job would need more than {MAX_SLOTS} slots")));
         }
         let Some(master) = job.peer().cloned() else { return };
         let (answer, there_are) = oneshot::channel();
