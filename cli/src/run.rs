@@ -3,7 +3,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -15,12 +14,12 @@ use crate::jobs;
 /// FLAGS are those every program takes: `PROGRAM --help` lists them.
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "hurtig run [--detached] [--embedded] [--parallelism N] PROGRAM [FLAGS] [-- ARGS]",
+    override_usage = "hurtig run [--detached] [--embedded] PROGRAM [FLAGS] [-- ARGS]",
     after_help = "Example: hurtig run target/release/flights --parallelism 2 --checkpoint-interval 10s -- --data flights.csv"
 )]
 pub(crate) struct Args {
     /// Do not wait for the job's end: print its id
-    #[arg(short, long, conflicts_with = "embedded")]
+    #[arg(long, conflicts_with = "embedded")]
     detached: bool,
 
     /// Run the program here, with its job inside it, as if it were started by hand
@@ -30,10 +29,6 @@ pub(crate) struct Args {
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
-
-    /// Subtasks of each vertex for which the program says nothing else; as a flag behind PROGRAM
-    #[arg(short, long, value_name = "N")]
-    parallelism: Option<NonZeroUsize>,
 
     /// Binary linked with hurtig: a path, or a name found in PATH
     program: PathBuf,
@@ -59,10 +54,8 @@ pub(crate) fn split_program_args(
 pub(crate) fn run(args: Args, program_args: Option<Vec<OsString>>) -> anyhow::Result<ExitCode> {
     let search_path = std::env::var_os("PATH").unwrap_or_default();
     let program = find(&args.program, &search_path)?;
-    let parallelism = args.parallelism.map(|parallelism| format!("--parallelism={parallelism}").into());
-    let flags: Vec<OsString> = parallelism.into_iter().chain(args.flags).collect();
     if !args.embedded {
-        let mut all = flags;
+        let mut all = args.flags;
         if let Some(own) = program_args {
             all.push("--".into());
             all.extend(own);
@@ -70,7 +63,7 @@ pub(crate) fn run(args: Args, program_args: Option<Vec<OsString>>) -> anyhow::Re
         return jobs::submit(&program, all, args.detached, args.quiet);
     }
     let mut command = Command::new(&program);
-    command.args(&flags);
+    command.args(&args.flags);
     if let Some(own) = program_args {
         command.arg("--").args(own);
     }

@@ -195,7 +195,7 @@ fn benchmarks_give_what_they_give_in_one_process() {
             .args(["-q", "-p2", "--", "benchmark", name, &out("embedded"), &records])
             .status();
         assert!(alone.expect("the program starts").success());
-        let args = ["run", "-q", "-p6", PROGRAM, "--", "benchmark", name, &out("cluster"), &records];
+        let args = ["run", "-q", PROGRAM, "-p6", "--", "benchmark", name, &out("cluster"), &records];
         let output = cluster.command(&args).output().expect("the command starts");
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         same(&sorted_lines(Path::new(&out("embedded"))), &sorted_lines(Path::new(&out("cluster"))));

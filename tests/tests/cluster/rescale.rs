@@ -56,7 +56,7 @@ fn a_parallelism_that_cannot_be_had_is_told_and_the_job_goes_on_as_it_was() {
     };
     refused(&["-p", "9"], &["parallelism 9", "maximum parallelism 8"]);
     refused(&["-p", "0"], &["parallelism 0", "at least 1"]);
-    refused(&["-p", "8"], &["8 slots", "6 are there", "add TaskManagers"]);
+    refused(&["-p", "8"], &["8 slots", "6 are registered", "start more TaskManagers"]);
     refused(&["--vertex", "cuonts=2"], &["no operator 'cuonts'", "counts"]);
     let said = failure(2, &mut cluster.command(&["rescale", &job, "--vertex", "counts"]));
     says(&said, &["UID=N"]);
