@@ -195,13 +195,17 @@ impl Mastership {
     }
 
     /// The job has ended: deletes this master's claim, and those before. A master that is late finds that its own is not
-    /// there.
+    /// there. If the job has stopped with a savepoint they stay: a JobManager that has not heard of the end starts another
+    /// master, which must not go on from a checkpoint before.
     ///
     /// # Errors
     /// [`Error::Deposed`]: for another master the job has not ended, and nothing is deleted. The store failed: the call may
     /// be repeated.
     pub async fn end(&self) -> Result<(), Error> {
         self.confirm().await?;
+        if self.found.lock().savepoint.is_some() {
+            return Ok(());
+        }
         self.delete_where(|file| {
             number_of(file).or(number_found(file)).is_some_and(|number| number <= self.number)
         })
@@ -476,6 +480,16 @@ mod tests {
         second.confirm().await.unwrap();
         second.end().await.unwrap();
         assert!(second.directory.files().await.unwrap().is_empty());
+
+        let third = store.claim(JobId(7), 3, "c").await.unwrap();
+        publish(&store, 1, 30).await;
+        let mut savepoint = metadata(2, 30);
+        savepoint.savepoint = true;
+        savepoint.location = store.publish(&savepoint).await.unwrap();
+        third.stop_with(&savepoint).await.unwrap();
+        third.end().await.unwrap();
+        let fourth = store.claim(JobId(7), 4, "d").await.unwrap();
+        assert_eq!(takes_over(&store, &fourth, 40).await.0, [2, 1]);
     }
 
     #[tokio::test]

@@ -38,6 +38,11 @@ const EVENTS_PER_SECOND: f64 = 200.0;
 const TASK_MANAGERS: usize = 3;
 const SLOTS: usize = 2;
 
+/// A folder in memory, where there is such: hundreds of simulated seconds would be as many real ones of waiting for a disk.
+fn folder() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder")
+}
+
 /// What is on a JobManager's disk, of all JobManagers one after the other.
 #[derive(Default)]
 struct Jobs(Mutex<BTreeMap<JobId, RememberedJob>>);
@@ -111,7 +116,7 @@ struct Daemons<'a> {
 
 impl<'a> Daemons<'a> {
     async fn start(simulation: Simulation, identities: &'a Identities, config: Config) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder();
         let (jobs, task_managers) = (Arc::default(), vec![None; TASK_MANAGERS]);
         let mut daemons = Daemons {
             simulation,
@@ -285,7 +290,7 @@ fn run(
     records: Links,
     disturbances: u64,
 ) -> (Found, Vec<String>) {
-    let files = tempfile::tempdir().expect("a folder");
+    let files = folder();
     let program = program(files.path(), &config);
     let (control, records): (Arc<dyn NetworkFaults>, _) = (Arc::new(control), Arc::new(records));
     let timeout = config.heartbeat.timeout;
