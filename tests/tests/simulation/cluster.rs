@@ -296,7 +296,8 @@ fn run(
     let timeout = config.heartbeat.timeout;
     let mut seed = Seed::new(number ^ 0x5eed);
     // In some runs the job is stopped midway, and goes on as another one.
-    let stop_after = (disturbances > 0 && number % 3 == 0).then(|| Duration::from_millis(seed.below(8_000)));
+    let stop_after =
+        (disturbances > 0 && number.is_multiple_of(3)).then(|| Duration::from_millis(seed.below(8_000)));
     let savepoints = format!("memory:simulated-{number}/savepoints");
     let found = on_a_paused_clock(async {
         let simulation = Simulation::new(program, control, records, timeout, number);
