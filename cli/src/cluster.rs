@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use hurtig::Config;
 use hurtig::daemon::client::ClusterClient;
+use hurtig::process::allow_large_pages;
 use hurtig_transport::{Authority, Name, Role, Validity};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::Instant;
@@ -41,6 +42,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    // The daemons that it starts are without from their first moment.
+    allow_large_pages(false);
     let config = args.common.config()?;
     place::check_address("cluster.jobmanager", &config.cluster.jobmanager)?;
     let folder = place::folder(&config)?;

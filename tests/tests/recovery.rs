@@ -243,7 +243,9 @@ fn a_restart_falls_back_on_the_checkpoint_before_a_damaged_one() {
     let times = Arc::new(AtomicU32::new(0));
     let env = Environment::new();
     let (folder_of_checkpoints, damaged) = (dir.path().to_path_buf(), Arc::clone(&times));
-    let events = events(&env, "events", EVENTS, EVENTS_PER_SECOND).map(move |event| {
+    // Slowly: a disk that others use too must get two checkpoints done between two that are damaged.
+    let per_second = EVENTS_PER_SECOND / 4.0;
+    let events = events(&env, "events", EVENTS, per_second).map(move |event| {
         let done = damaged.load(Ordering::Relaxed);
         let found = checkpoints_every(&folder_of_checkpoints, event.n);
         if let [.., _, newest] = &found[..]
