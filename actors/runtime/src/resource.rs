@@ -294,13 +294,14 @@ impl Actor for ResourceManager {
             }
             ResourceManagerMessage::CouldHave { job, slots, reply } => {
                 let rooms = state.rooms(Some(job));
-                let placed = slots::place(state.placement, &rooms, &slots::each(&slots));
                 let could = match state.waiting.front() {
                     // What is given back for a moment would be theirs.
                     Some(first) => {
                         Err(format!("job {} waits for slots: try again when it has them", first.job))
                     }
-                    None => placed.map(|_| ()).map_err(|_| slots::missing(&rooms, &slots)),
+                    None => slots::place(state.placement, &rooms, &slots::each(&slots))
+                        .map(|_| ())
+                        .map_err(|_| slots::missing(&rooms, &slots)),
                 };
                 let _ = reply.send(could);
             }
@@ -409,13 +410,12 @@ impl State {
     fn serve(&mut self) -> usize {
         while let Some(first) = self.waiting.front() {
             let placed = slots::place(self.placement, &self.rooms(None), &slots::each(&first.slots));
-            match (placed, self.waiting.pop_front()) {
-                (Ok(placed), Some(request)) => self.grant(request, placed),
-                (Err(missing), Some(request)) => {
-                    self.waiting.push_front(request);
-                    return missing;
-                }
-                (_, None) => return 0,
+            let placed = match placed {
+                Ok(placed) => placed,
+                Err(missing) => return missing,
+            };
+            if let Some(request) = self.waiting.pop_front() {
+                self.grant(request, placed);
             }
         }
         0

@@ -68,7 +68,8 @@ struct Running {
     log: Option<PathBuf>,
     /// Who started it.
     child: Option<ActorRef<ChildMessage>>,
-    tasks: Tasks,
+    /// What it does ends with it.
+    _tasks: Tasks,
 }
 
 /// A process of a simulation. Clones are the same one.
@@ -96,7 +97,7 @@ impl Simulation {
 
     /// A process that whoever simulates starts: what it is made of takes this for its machine.
     pub fn process(&self) -> Process {
-        self.0.add(Part::Daemon, None, None)
+        self.0.add(Part::Daemon, None, None, Tasks::default())
     }
 
     /// The processes that there are of some kind, oldest first.
@@ -120,12 +121,12 @@ impl World {
         part: Part,
         log: Option<PathBuf>,
         child: Option<ActorRef<ChildMessage>>,
+        tasks: Tasks,
     ) -> Process {
         let mut state = self.state.lock();
         state.started += 1;
         let id = state.started;
-        let running = Running { part, roots: Vec::new(), log, child, tasks: Tasks::default() };
-        state.running.insert(id, running);
+        state.running.insert(id, Running { part, roots: Vec::new(), log, child, _tasks: tasks });
         Process { world: Arc::clone(self), id }
     }
 }
@@ -272,23 +273,18 @@ impl Actor for SimulatedChild {
             RoleSpec::Master(_) => Part::Master(assignment.job),
             RoleSpec::Worker(spec) => Part::Worker(assignment.job, spec.worker),
         };
-        let process = self.0.world.add(part, Some(log), Some(myself));
+        let tasks = Tasks::default();
+        let process = self.0.world.add(part, Some(log), Some(myself), tasks.clone());
         let running = process.clone();
-        let tasks = {
-            let state = self.0.world.state.lock();
-            state.running.get(&process.id).map(|running| running.tasks.clone())
-        };
-        if let Some(tasks) = tasks {
-            tasks.spawn(async move {
-                let how = match running.clone().run(*assignment).await {
-                    Ok(()) => "its process ended with exit code 0".to_owned(),
-                    Err(error) => format!("its process ended with exit code 1; it said: error: {error}"),
-                };
-                if let Some(child) = running.end() {
-                    let _ = child.cast(ChildMessage::Ended(how));
-                }
-            });
-        }
+        tasks.spawn(async move {
+            let how = match running.clone().run(*assignment).await {
+                Ok(()) => "its process ended with exit code 0".to_owned(),
+                Err(error) => format!("its process ended with exit code 1; it said: error: {error}"),
+            };
+            if let Some(child) = running.end() {
+                let _ = child.cast(ChildMessage::Ended(how));
+            }
+        });
         let survives = matches!(part, Part::Master(_));
         Ok(Ending { process, started_by: self.0.clone(), survives })
     }

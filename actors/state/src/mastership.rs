@@ -382,6 +382,13 @@ mod tests {
         }
     }
 
+    /// Has the job stop with a savepoint.
+    async fn stop(store: &CheckpointStore, mastership: &Mastership, checkpoint: CheckpointId, attempt: u32) {
+        let mut savepoint = CheckpointMetadata { savepoint: true, ..metadata(checkpoint, attempt) };
+        savepoint.location = store.publish(&savepoint).await.unwrap();
+        mastership.stop_with(&savepoint).await.unwrap();
+    }
+
     async fn takes_over(store: &CheckpointStore, mastership: &Mastership, attempt: u32) -> (Vec<u64>, u64) {
         let taken = mastership.take_over(store, JobId(7), Attempt(attempt)).await.unwrap();
         (taken.completed.iter().map(|found| found.checkpoint).collect(), taken.next_checkpoint)
@@ -454,10 +461,7 @@ mod tests {
         let first = store.claim(JobId(7), 1, "a").await.unwrap();
         assert_eq!(takes_over(&store, &first, 10).await, (vec![], 1));
         publish(&store, 1, 10).await;
-        let mut savepoint = metadata(2, 10);
-        (savepoint.savepoint, savepoint.location) = (true, String::new());
-        savepoint.location = store.publish(&savepoint).await.unwrap();
-        first.stop_with(&savepoint).await.unwrap();
+        stop(&store, &first, 2, 10).await;
         let second = store.claim(JobId(7), 2, "b").await.unwrap();
         let taken = second.take_over(&store, JobId(7), Attempt(20)).await.unwrap();
         assert_eq!(taken.completed.iter().map(|found| found.savepoint).collect::<Vec<_>>(), [true, false]);
@@ -483,10 +487,7 @@ mod tests {
 
         let third = store.claim(JobId(7), 3, "c").await.unwrap();
         publish(&store, 1, 30).await;
-        let mut savepoint = metadata(2, 30);
-        savepoint.savepoint = true;
-        savepoint.location = store.publish(&savepoint).await.unwrap();
-        third.stop_with(&savepoint).await.unwrap();
+        stop(&store, &third, 2, 30).await;
         third.end().await.unwrap();
         let fourth = store.claim(JobId(7), 4, "d").await.unwrap();
         assert_eq!(takes_over(&store, &fourth, 40).await.0, [2, 1]);

@@ -1,9 +1,9 @@
 //! The JobManager's process: accepts programs, has each planned, gives each job a master process and slots.
 //!
 //! Root of its process, with the ResourceManager and a child for each program it has started. A master that ends
-//! before its job is started again, from the last checkpoint that lies in its store. When the JobManager itself ends, masters and
-//! workers go on; one that is started again in the same folder finds the jobs in its memory and waits for their masters
-//! to come back, and replaces those that do not.
+//! before its job is started again, from the last checkpoint that lies in its store. When the JobManager itself ends,
+//! masters and workers go on; one that is started again in the same folder finds the jobs in its memory and waits for
+//! their masters to come back, and replaces those that do not.
 
 mod clients;
 mod job;

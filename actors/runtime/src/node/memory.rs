@@ -17,7 +17,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Duration, Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// Where a node is, on such a network: a process, as far as the others can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -412,18 +412,5 @@ impl ControlNetwork {
         }
         // Its tasks end with it, this one perhaps among them.
         drop(forgotten);
-    }
-}
-
-/// Nothing goes wrong.
-pub struct Flawless;
-
-impl NetworkFaults for Flawless {
-    fn breaks_after(&self) -> Option<u64> {
-        None
-    }
-
-    fn delay(&self) -> Duration {
-        Duration::ZERO
     }
 }
