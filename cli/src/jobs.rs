@@ -11,7 +11,7 @@ use hurtig::config::Origin;
 use hurtig::daemon::client::ClusterClient;
 use hurtig::dataflow::error::describe;
 use hurtig::dataflow::ids::JobId;
-use hurtig::protocol::{Call, GraphSummary, Submitted, VertexSummary};
+use hurtig::protocol::{Advice, Call, GraphSummary, Submitted, VertexSummary};
 use hurtig::report::CheckpointReport;
 use hurtig::{Config, JobState, JobStatus, ProgressLine};
 use hurtig_metadata::ProgramHash;
@@ -260,7 +260,12 @@ pub(crate) fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
 
 pub(crate) fn info(args: &JobArgs) -> anyhow::Result<ExitCode> {
     let config = args.common.config()?;
-    let (status, graph) = with_client(&config, async |client| Ok(client.info(&args.job).await?))?;
+    let (status, graph, advice) = with_client(&config, async |client| {
+        let (status, graph) = client.info(&args.job).await?;
+        let advice = client.observe(status.id, None).await.map(|observed| observed.advice);
+        // A master that does not answer has nothing to say of load.
+        Ok((status, graph, advice.unwrap_or_default()))
+    })?;
     if args.json {
         let vertex = |vertex: &VertexSummary| json!({ "name": vertex.name, "parallelism": vertex.parallelism, "uids": vertex.operators });
         let mut all = status_as_json(&status);
@@ -270,6 +275,7 @@ pub(crate) fn info(args: &JobArgs) -> anyhow::Result<ExitCode> {
         all["vertices"] = graph.vertices.iter().map(vertex).collect::<Vec<_>>().into();
         all["edges"] =
             graph.edges.iter().map(|(from, to, by)| json!({ "from": from, "to": to, "by": by })).collect();
+        all["autoscaler"] = advice.iter().map(advice_as_json).collect::<Vec<_>>().into();
         println!("{all}");
         return Ok(ExitCode::SUCCESS);
     }
@@ -290,8 +296,22 @@ pub(crate) fn info(args: &JobArgs) -> anyhow::Result<ExitCode> {
             savepoint.location, savepoint.bytes, savepoint.duration_ms
         );
     }
+    if let Some(advice) = advice.first() {
+        let found = if advice.is_change() { format!("{advice}; ") } else { String::new() };
+        println!("autoscaler  {found}{}", advice.outcome);
+    }
     print!("graph\n{}", graph_text(&graph));
     Ok(ExitCode::SUCCESS)
+}
+
+fn advice_as_json(advice: &Advice) -> serde_json::Value {
+    let vertices = advice.vertices.iter().map(|vertex| {
+        json!({
+            "uid": vertex.uid, "name": vertex.name, "parallelism": vertex.parallelism, "wanted": vertex.wanted,
+            "utilization": vertex.utilization, "records_per_second": vertex.demand,
+        })
+    });
+    json!({ "at": advice.at, "outcome": advice.outcome, "vertices": vertices.collect::<Vec<_>>() })
 }
 
 pub(crate) fn cancel(args: &JobArgs) -> anyhow::Result<ExitCode> {

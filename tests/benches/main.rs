@@ -11,6 +11,7 @@
 //! | `checkpoint` | counts of 10,000,000 keys, 1 % of which change between checkpoints | a key |
 //! | `state-heap` | counts of 10,000,000 keys: each is made, then looked up in random order | a look-up |
 //! | `state-spill` | the same with memory for a tenth of the keys | a look-up |
+//! | `restore` | 1 GB of state, 96 bytes a key, restored from a savepoint | a key |
 //! | `nexmark` | the queries of Nexmark, or `--query` one of them, over generated events | an event |
 //! | `latency` | the Yahoo job at 100,000 records a second with a checkpoint each second | an event |
 
@@ -21,6 +22,7 @@ mod checkpoint;
 mod latency;
 mod link;
 mod nexmark;
+mod restore;
 mod state;
 mod usage;
 
@@ -36,9 +38,9 @@ use usage::round;
 #[derive(Parser, Debug)]
 #[command(about = "Measures a job and prints one JSON object")]
 struct Args {
-    /// wordcount, window, ysb, chain, exchange, link, latency, checkpoint, state-heap, state-spill or nexmark
+    /// wordcount, window, ysb, chain, exchange, link, latency, checkpoint, state-heap, state-spill, restore or nexmark
     name: String,
-    /// Records to process; for checkpoint and state, keys
+    /// Records to process; for checkpoint, state and restore, keys
     #[arg(long, alias = "events")]
     records: Option<u64>,
     /// Of nexmark: the query to run, instead of all
@@ -83,6 +85,7 @@ fn main() -> anyhow::Result<()> {
         "checkpoint" => checkpoint::run(config, args.records.unwrap_or(10_000_000))?,
         "state-heap" => state::run(config, args.records.unwrap_or(10_000_000), false)?,
         "state-spill" => state::run(config, args.records.unwrap_or(10_000_000), true)?,
+        "restore" => restore::run(config, args.records.unwrap_or(10_500_000))?,
         "nexmark" => nexmark::run(&config, args.query.as_deref(), args.records)?,
         other => bail!("no benchmark '{other}': `--help` names them"),
     };

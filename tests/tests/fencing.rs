@@ -108,6 +108,7 @@ fn settings() -> SubtaskSettings {
         flush_timeout_ms: 10,
         credits: 4,
         exactly_once: true,
+        alignment_timeout_ms: None,
         checkpointing: true,
         strict: true,
         state_memory: None,
@@ -116,7 +117,7 @@ fn settings() -> SubtaskSettings {
 }
 
 fn barrier(checkpoint: CheckpointId) -> Barrier {
-    Barrier { checkpoint, savepoint: None, stop: false }
+    Barrier { checkpoint, savepoint: None, stop: false, overtakes: false }
 }
 
 /// An acknowledgement that asks for something to be published.
@@ -132,6 +133,7 @@ fn acknowledged(checkpoint: CheckpointId, committable: &str) -> SubtaskEvent {
         },
         alignment_ms: 0,
         synchronous_us: 0,
+        in_flight_bytes: 0,
     }
 }
 

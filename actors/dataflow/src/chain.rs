@@ -193,6 +193,11 @@ impl Chain {
         Ok(())
     }
 
+    /// Whether an operator was restored from state of another version of its type, on which no snapshot can build.
+    pub fn has_migrated(&self) -> bool {
+        self.links.iter().any(|link| link.states.has_migrated())
+    }
+
     /// Whether the chain starts with a source.
     pub fn has_source(&self) -> bool {
         matches!(self.links.first(), Some(Link { head: Head::Source(_), .. }))
@@ -206,6 +211,18 @@ impl Chain {
     /// Gives the first operator an element of one of its inputs.
     pub fn push(&mut self, port: usize, element: Element) {
         self.links[0].queue.push_back((port, element));
+    }
+
+    /// Gives an operator a batch that was on its way to it when a checkpoint was taken, before anything else comes.
+    pub fn push_in_flight(&mut self, operator: usize, port: usize, batch: AnyBatch) {
+        self.links[operator].queue.push_back((port, Element::Batch(batch)));
+    }
+
+    /// Whether nothing is on its way within the chain, so that a barrier that comes next overtakes nothing there.
+    pub fn is_at_rest(&self) -> bool {
+        let is_at_rest =
+            |link: &Link| link.queue.is_empty() && link.pending == Pending::Nothing && !link.blocked;
+        self.links.iter().all(is_at_rest)
     }
 
     /// Whether all operators have seen their end.

@@ -15,6 +15,8 @@ pub struct Barrier {
     pub savepoint: Option<String>,
     /// Whether sources stop once the barrier is out (`stop --savepoint`).
     pub stop: bool,
+    /// Whether it overtakes the records before it, which are then part of the checkpoint.
+    pub overtakes: bool,
 }
 
 /// One element of a channel.

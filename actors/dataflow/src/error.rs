@@ -108,6 +108,29 @@ pub enum Error {
         /// Kind declared by the program.
         declared: crate::snapshot::StateKind,
     },
+    /// State of a checkpoint is of a version of its type that the program does not know.
+    #[error(
+        "state '{state}' has version {found} of its type in the checkpoint, and the program knows versions up to {declared}: start it with the program that wrote it, or add the missing steps to its migration"
+    )]
+    StateVersion {
+        /// Name of the state.
+        state: String,
+        /// Version in the checkpoint.
+        found: u32,
+        /// The program's version.
+        declared: u32,
+    },
+    /// A value of a former version could not be made one of the present.
+    #[error("state '{state}' cannot be migrated from version {version} of its type")]
+    Migrate {
+        /// Name of the state.
+        state: String,
+        /// The version in the checkpoint.
+        version: u32,
+        /// What went wrong.
+        #[source]
+        source: BoxError,
+    },
     /// The checkpoint holds state that the operator no longer declares.
     #[error(
         "the checkpoint holds state '{0}' that this operator does not declare: declare it, or allow non-restored state"
@@ -134,6 +157,8 @@ impl Error {
             Error::Encode { .. }
             | Error::Decode { .. }
             | Error::StateKind { .. }
+            | Error::StateVersion { .. }
+            | Error::Migrate { .. }
             | Error::UnclaimedState(_) => ErrorKind::State,
             Error::Spill { .. } => ErrorKind::Machine,
         }

@@ -176,8 +176,28 @@ pub struct ChainedOperator {
     pub uid: String,
     /// What it does.
     pub logic: Logic,
+    /// What it reads, whether from the chain or over an edge.
+    pub inputs: Vec<OperatorInput>,
     /// Where its outputs go.
     pub routes: Vec<Route>,
+}
+
+/// An input of an operator.
+#[derive(Clone)]
+pub struct OperatorInput {
+    /// Its number.
+    pub port: usize,
+    /// How records come to it.
+    pub partitioning: Partitioning,
+    /// Their batches as bytes.
+    pub codec: Arc<dyn BatchCodec>,
+}
+
+impl OperatorInput {
+    fn of(edge: &StreamEdge) -> Self {
+        let (partitioning, codec) = (edge.partitioning.clone(), Arc::clone(&edge.codec));
+        OperatorInput { port: edge.port, partitioning, codec }
+    }
 }
 
 /// Where one output of an operator goes.
@@ -338,6 +358,7 @@ impl StreamGraph {
                         name: self.nodes[*id].name.clone(),
                         uid: uids[*id].clone(),
                         logic: self.nodes[*id].logic.clone(),
+                        inputs: self.nodes[*id].inputs.iter().map(OperatorInput::of).collect(),
                         routes: Vec::new(),
                     })
                     .collect(),

@@ -96,7 +96,7 @@ pub(crate) fn open_chain(
     prepare: impl Fn(StateStore) -> StateStore,
 ) -> Result<Chain, OperatorError> {
     let (name, uid) = ("test".into(), "test".into());
-    let operator = ChainedOperator { node: 0, name, uid, logic, routes };
+    let operator = ChainedOperator { node: 0, name, uid, logic, inputs: Vec::new(), routes };
     let is_restored = restored.is_some();
     let mut chain = Chain::new(
         &[operator],
@@ -248,7 +248,7 @@ impl<T: Record> Harness<T> {
 
     fn take(&mut self, extent: Extent) -> OperatorSnapshot {
         self.checkpoint += 1;
-        let barrier = Barrier { checkpoint: self.checkpoint, savepoint: None, stop: false };
+        let barrier = Barrier { checkpoint: self.checkpoint, savepoint: None, stop: false, overtakes: false };
         self.chain.announce(self.checkpoint, extent);
         self.chain.push(0, Element::Barrier(barrier));
         self.run();

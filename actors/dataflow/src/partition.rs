@@ -51,6 +51,18 @@ pub enum Pattern {
     Custom,
 }
 
+impl Pattern {
+    /// Whether barriers may overtake records on the way. Not where a receiver's state depends on what its neighbours or its
+    /// one sender have had: what everybody gets, everybody must have had; and a forwarded record may have a key that
+    /// belongs to its subtask.
+    pub fn may_be_overtaken(self) -> bool {
+        match self {
+            Pattern::Hash | Pattern::Rebalance | Pattern::Rescale | Pattern::Custom => true,
+            Pattern::Forward | Pattern::Broadcast => false,
+        }
+    }
+}
+
 /// How records cross an edge.
 #[derive(Clone)]
 pub struct Partitioning {

@@ -89,6 +89,9 @@ pub struct StateSnapshot {
     /// What its rows are made of, for those who do not know its type.
     #[serde(default)]
     pub layout: RowLayout,
+    /// Version of the type of its values, as its migration counts.
+    #[serde(default)]
+    pub version: u32,
     /// Whether it holds all of the state. A later snapshot takes its place; one that does not is added to it.
     pub is_whole: bool,
     /// Keyed and broadcast state: rows per key group.
@@ -101,14 +104,14 @@ impl StateSnapshot {
     /// An empty snapshot.
     pub fn new(name: &str, kind: StateKind) -> Self {
         let (layout, groups, items) = (RowLayout::default(), Vec::new(), Vec::new());
-        StateSnapshot { name: name.to_string(), kind, layout, is_whole: true, groups, items }
+        StateSnapshot { name: name.to_string(), kind, layout, version: 0, is_whole: true, groups, items }
     }
 
     /// Adds what a later snapshot of the same state holds.
     pub fn add(&mut self, mut later: StateSnapshot) {
         // A snapshot is written while the state changes, so its rows are in no order.
         later.groups.sort_by_key(|rows| rows.op);
-        self.layout = later.layout;
+        (self.layout, self.version) = (later.layout, later.version);
         if later.is_whole {
             *self = later;
         } else {
@@ -161,6 +164,21 @@ impl OperatorSnapshot {
     }
 }
 
+/// Batches that a barrier has overtaken on their way to one subtask.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InFlight {
+    /// The uid of the operator they are for.
+    pub uid: String,
+    /// Its input.
+    pub port: usize,
+    /// The index of its subtask.
+    pub subtask: usize,
+    /// Whether the receiver had them: then they come before what its senders still had.
+    pub received: bool,
+    /// The batches, in order, as their edge's codec writes them.
+    pub batches: Vec<serde_bytes::ByteBuf>,
+}
+
 /// All state of one subtask: one entry per operator of its chain.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SubtaskSnapshot {
@@ -168,12 +186,16 @@ pub struct SubtaskSnapshot {
     pub checkpoint: CheckpointId,
     /// The operators, in chain order.
     pub operators: Vec<OperatorSnapshot>,
+    /// What its barrier has overtaken, at the subtask's inputs and outputs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub in_flight: Vec<InFlight>,
 }
 
 impl SubtaskSnapshot {
     /// Adds what a later snapshot of the same subtask holds.
     pub fn add(&mut self, later: SubtaskSnapshot) {
         self.checkpoint = later.checkpoint;
+        self.in_flight = later.in_flight;
         let mut former = std::mem::take(&mut self.operators);
         for operator in later.operators {
             let found = former.iter().position(|former| former.uid == operator.uid);
@@ -216,6 +238,9 @@ pub fn redistribute(
         let old: Vec<Option<&StateSnapshot>> =
             parts.iter().map(|part| part.states.iter().find(|state| state.name == name)).collect();
         let mut state = StateSnapshot::new(name, kind);
+        if let Some(former) = old.iter().flatten().next() {
+            (state.layout, state.version) = (former.layout, former.version);
+        }
         match kind {
             StateKind::Keyed => {
                 let groups = old.iter().flatten().flat_map(|state| &state.groups).cloned();

@@ -16,6 +16,7 @@ mod cold;
 mod handles;
 mod inspect;
 mod list;
+mod migration;
 mod namespaces;
 mod panes;
 mod prefetch;
@@ -34,6 +35,7 @@ pub use handles::{
 };
 pub use inspect::{StoredRow, stored_rows};
 pub use list::ItemList;
+pub use migration::Migration;
 pub use namespaces::NamespacedTable;
 pub use table::{KeyedTable, LookAhead};
 pub use timers::Timers;
@@ -42,9 +44,11 @@ use crate::error::Error;
 use crate::ids::CheckpointId;
 use crate::key::KeyGroupRange;
 use crate::snapshot::{GroupRows, RowLayout, StateKind, StateSnapshot};
+use migration::{Content, ErasedMigration};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -128,6 +132,11 @@ pub struct StateStore {
     range: KeyGroupRange,
     restored: Vec<StateSnapshot>,
     states: Vec<(String, Box<dyn State>)>,
+    /// Of states that have them, until they are declared.
+    migrations: BTreeMap<String, ErasedMigration>,
+    /// Versions of those that are declared.
+    versions: BTreeMap<String, u32>,
+    has_migrated: bool,
     /// The checkpoint since which changes are noted, if they are.
     since: Option<CheckpointId>,
     /// The state that is next to be drained, while a snapshot is under way.
@@ -138,7 +147,17 @@ pub struct StateStore {
 impl StateStore {
     /// A store for the given key groups that hands restored state to whoever declares it.
     pub fn new(range: KeyGroupRange, restored: Vec<StateSnapshot>) -> Self {
-        StateStore { range, restored, states: Vec::new(), since: None, draining: None, spill: None }
+        StateStore {
+            range,
+            restored,
+            states: Vec::new(),
+            migrations: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            has_migrated: false,
+            since: None,
+            draining: None,
+            spill: None,
+        }
     }
 
     /// Has states take note of changes, for snapshots that hold no more than those. What is restored counts as held by
@@ -194,6 +213,28 @@ impl StateStore {
         self.range
     }
 
+    /// Says which versions the type of a state of keyed values has had, before it is declared.
+    pub fn migrate<V: StateValue>(&mut self, name: &str, migration: Migration<V>) {
+        self.migrations.insert(name.to_string(), migration.erase());
+    }
+
+    /// Makes what the checkpoint holds for a state that is about to be declared of the present version.
+    fn apply_migration<C: Content>(&mut self, name: &str) -> Result<(), Error> {
+        let Some(migration) = self.migrations.remove(name) else { return Ok(()) };
+        if let Some(snapshot) = self.restored.iter_mut().find(|snapshot| snapshot.name == name) {
+            let former = snapshot.version;
+            migration.apply::<C>(snapshot)?;
+            self.has_migrated |= former < migration.version;
+        }
+        self.versions.insert(name.to_string(), migration.version);
+        Ok(())
+    }
+
+    /// Whether state was restored that is of another version in the checkpoint: no snapshot can build on that.
+    pub fn has_migrated(&self) -> bool {
+        self.has_migrated
+    }
+
     /// Adds a state under a name and fills it with what the checkpoint holds for it.
     ///
     /// # Errors
@@ -213,6 +254,11 @@ impl StateStore {
                     found: snapshot.kind,
                     declared: state.kind(),
                 });
+            }
+            let declared = self.versions.get(name).copied().unwrap_or_default();
+            if snapshot.version != declared {
+                let (state, found) = (name.to_string(), snapshot.version);
+                return Err(Error::StateVersion { state, found, declared });
             }
             state.restore(&snapshot)?;
             self.check_store()?;
@@ -292,6 +338,11 @@ impl StateStore {
         }
     }
 
+    /// Takes what the checkpoint holds and nobody has declared.
+    pub fn take_unclaimed(&mut self) -> Vec<StateSnapshot> {
+        std::mem::take(&mut self.restored)
+    }
+
     /// A state to read.
     #[inline]
     pub fn get<S: State>(&self, handle: Handle<S>) -> &S {
@@ -331,9 +382,11 @@ impl StateStore {
         debug_assert!(self.draining.is_none(), "the last snapshot is not done");
         self.draining = Some(0);
         let is_noted = self.since.is_some();
+        let versions = &self.versions;
         let heads = self.states.iter_mut().map(|(name, state)| {
             let mut head = StateSnapshot::new(name, state.kind());
             head.layout = state.layout();
+            head.version = versions.get(name).copied().unwrap_or_default();
             match state.incremental() {
                 Some(state) => {
                     if !is_noted {

@@ -79,7 +79,14 @@ impl JobClient {
     pub fn metrics(&self) -> JobMetrics {
         let now = self.clock.now();
         let (seen, placed) = (self.observer.observation(None), BTreeMap::new());
-        let job = Observed { status: self.status(), graph: self.graph.clone(), seen, call: None, placed };
+        let job = Observed {
+            status: self.status(),
+            graph: self.graph.clone(),
+            seen,
+            call: None,
+            placed,
+            advice: Vec::new(),
+        };
         let subtasks = job.seen.subtasks.iter().map(|(id, seen)| {
             let sight = TaskSight { seen, rates: seen.rates, now };
             (*id, TASK.iter().map(|metric| (metric.name, (metric.of)(&sight))).collect())

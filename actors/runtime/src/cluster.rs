@@ -6,6 +6,7 @@ use crate::config::{Config, SlotPlacement};
 use crate::daemon::client::ClusterClient;
 use crate::fault::FaultInjector;
 use crate::jobmanager::{JobManager, JobManagerMessage, Submission};
+use crate::process::worker::copies_of;
 use crate::protocol::Rescaled;
 use crate::report::JobStatus;
 use crate::resource::{self, InProcessProvider, ResourceManager, ResourceManagerMessage, WorkerProvider};
@@ -173,6 +174,7 @@ impl Cluster {
             Some(dir) => CheckpointStore::open(&dir.display().to_string())?,
             None => self.memory.clone(),
         };
+        let store = store.with_copies(copies_of(config).map_err(RunError::Cluster)?);
         if config.checkpoint.interval.is_some() {
             store.probe().await?;
         }

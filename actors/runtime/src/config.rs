@@ -118,6 +118,18 @@ choices! {
 }
 
 choices! {
+    /// What the autoscaler does for a job.
+    AutoscalerMode {
+        /// Nothing.
+        Off = "off",
+        /// It says what it would do.
+        Advise = "advise",
+        /// It rescales the job.
+        On = "on",
+    }
+}
+
+choices! {
     /// What a checkpoint guarantees about the effect of each record on state.
     CheckpointMode {
         /// Each record counts once: inputs are aligned at the barrier.
@@ -179,6 +191,10 @@ keys! {
         "checkpoint.dir" => dir: Option<PathBuf> = None;
         /// What a checkpoint guarantees about the effect of each record on state.
         "checkpoint.mode" => mode: CheckpointMode = CheckpointMode::ExactlyOnce;
+        /// Time after which a barrier overtakes the records before it, which then are part of the checkpoint: backpressure
+        /// delays checkpoints no longer, which get larger; 0: at once; unset: barriers never overtake. Savepoints never hold
+        /// records.
+        "checkpoint.alignment-timeout" => alignment_timeout: Option<Duration> = None;
         /// Time after which a checkpoint that is not complete is given up.
         "checkpoint.timeout" => timeout: Duration = Duration::from_secs(600), 1..=u64::MAX;
         /// Shortest time between the end of a checkpoint and the start of the next.
@@ -199,6 +215,9 @@ keys! {
         /// Folder for state that memory has no room for, on a disk that is fast. What lies there is of use to the running
         /// attempt only. Unset: the system's folder for temporary files.
         "state.spill-dir" => spill_dir: Option<PathBuf> = None;
+        /// Whether workers keep copies of what they write to checkpoints, in the same folder, and start anew from those.
+        /// Of use where 'checkpoint.dir' is far away.
+        "state.local-recovery" => local_recovery: bool = false;
     }
 
     /// `savepoint.*`: where savepoints go.
@@ -328,6 +347,24 @@ keys! {
         "metrics.graphite" => graphite: Option<String> = None;
     }
 
+    /// `autoscaler.*`: whether a job's parallelism follows its load, on a cluster.
+    AutoscalerConfig {
+        /// Whether the autoscaler rescales the job, or says what it would do.
+        "autoscaler.mode" => mode: AutoscalerMode = AutoscalerMode::Off;
+        /// Share of their time that subtasks should be at work.
+        "autoscaler.utilization-target" => utilization_target: f64 = 0.7, 0.05..=1.0;
+        /// How far from that share a vertex may be before its parallelism is changed.
+        "autoscaler.utilization-boundary" => utilization_boundary: f64 = 0.3, 0.0..=1.0;
+        /// Time over which the load is measured.
+        "autoscaler.window" => window: Duration = Duration::from_secs(60), 1_000..=u64::MAX;
+        /// Time that a job has to settle before the load is measured, after it has begun and after each change.
+        "autoscaler.pause" => pause: Duration = Duration::from_secs(60);
+        /// Fewest subtasks that the autoscaler gives a vertex.
+        "autoscaler.min-parallelism" => min_parallelism: usize = 1, 1..=32_768;
+        /// Most subtasks that the autoscaler gives a vertex; unset: as many as there are key groups.
+        "autoscaler.max-parallelism" => max_parallelism: Option<usize> = None, 1..=32_768;
+    }
+
     /// `heartbeat.*`: how the processes of a cluster find that another is gone. All should have the same.
     HeartbeatConfig {
         /// Time between two heartbeats.
@@ -370,6 +407,8 @@ keys! {
         rest: RestConfig;
         /// Where metrics are sent.
         metrics: MetricsConfig;
+        /// Whether a job's parallelism follows its load, on a cluster.
+        autoscaler: AutoscalerConfig;
         /// How the processes of a cluster find that another is gone.
         heartbeat: HeartbeatConfig;
         /// What a job starts from.

@@ -61,6 +61,8 @@ pub enum SubtaskEvent {
         alignment_ms: i64,
         /// For how long its barrier stopped the work, in microseconds.
         synchronous_us: u64,
+        /// Bytes of the batches that its barrier has overtaken.
+        in_flight_bytes: u64,
     },
     /// Its part of a checkpoint could not be stored.
     Declined {
@@ -257,6 +259,9 @@ pub struct State {
     unstopped: BTreeSet<Option<WorkerId>>,
     subtasks: BTreeMap<SubtaskId, SubtaskRef>,
     enumerators: BTreeMap<usize, ActorRef<EnumeratorMessage>>,
+    /// Whether this process reads all state that an attempt starts from: always where workers are part of it; else only
+    /// when workers could not read what they need, to find out which checkpoint can be.
+    reads_all: bool,
     restored_sources: HashMap<String, Vec<u8>>,
     running: BTreeSet<SubtaskId>,
     completed: Vec<Arc<CheckpointMetadata>>,
@@ -304,6 +309,8 @@ impl Actor for JobMaster {
         };
         let (coordinator, _) = Actor::spawn_linked(None, Coordinator, arguments, myself.get_cell()).await?;
         let strategy = RestartStrategy::new(&args.config, args.job.0 as u64);
+        // A job that can have another master has its workers in other processes.
+        let reads_all = args.mastership.is_none();
         myself.cast(JobMasterMessage::Start(args.first_attempt))?;
         Ok(State {
             execution: ExecutionGraph::new(&args.graph),
@@ -317,6 +324,7 @@ impl Actor for JobMaster {
             unstopped: BTreeSet::new(),
             subtasks: BTreeMap::new(),
             enumerators: BTreeMap::new(),
+            reads_all,
             restored_sources: HashMap::new(),
             running: BTreeSet::new(),
             completed: args.completed.clone(),
@@ -499,6 +507,7 @@ impl State {
         // What masters before this one have left behind; what this one leaves it knows.
         let (job, first_checkpoint) = (self.args.job, self.args.first_checkpoint);
         let is_first = attempt == self.args.first_attempt;
+        let wanted = if self.reads_all { self.execution.subtasks().collect() } else { Vec::new() };
         self.tasks.spawn(async move {
             if let Some(mastership) = mastership {
                 let begun = match is_first {
@@ -523,7 +532,8 @@ impl State {
                 let error = hurtig_dataflow::error::describe(&error);
                 tracing::warn!(%job, "files of unfinished checkpoints remain: {error}");
             }
-            let result = restore::find(&store, &config, &graph, (job, candidates), &committers).await;
+            let result =
+                restore::find(&store, &config, &graph, (job, candidates), &wanted, &committers).await;
             let _ = myself.cast(JobMasterMessage::Restored { attempt, result: Box::new(result) });
         });
     }
@@ -535,6 +545,7 @@ impl State {
             flush_timeout_ms: millis(config.execution.flush_timeout),
             credits: config.exchange.credits as u32,
             exactly_once: config.checkpoint.mode == CheckpointMode::ExactlyOnce,
+            alignment_timeout_ms: config.checkpoint.alignment_timeout.map(millis),
             checkpointing: config.checkpoint.interval.is_some(),
             strict: !config.restore.allow_non_restored,
             state_memory: config.state.memory.map(|bytes| bytes.0),
@@ -604,6 +615,7 @@ impl State {
                 self.subtasks.extend(subtasks);
             }
             Err(failure) => {
+                self.reads_all = true;
                 self.fail(myself, failure);
                 return Ok(());
             }

@@ -9,6 +9,7 @@ use crate::report::JobStatus;
 use crate::resource::{NoSlots, Offer, Share};
 use crate::subtask::SubtaskSettings;
 use crate::worker::links::{Placement, WorkerId};
+use hurtig_dataflow::Timestamp;
 use hurtig_dataflow::element::Barrier;
 use hurtig_dataflow::graph::{JobGraph, SlotsWanted};
 use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
@@ -211,6 +212,59 @@ pub struct Observed {
     pub call: Option<Call>,
     /// The TaskManager of each worker, by name.
     pub placed: BTreeMap<WorkerId, String>,
+    /// What the autoscaler has found last, the newest first.
+    pub advice: Vec<Advice>,
+}
+
+/// What the autoscaler says of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Advice {
+    /// When.
+    pub at: Timestamp,
+    /// The vertices.
+    pub vertices: Vec<VertexAdvice>,
+    /// What has come of it.
+    pub outcome: String,
+}
+
+/// The parallelism that a vertex should have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VertexAdvice {
+    /// The uid of its first operator.
+    pub uid: String,
+    /// Its name.
+    pub name: String,
+    /// The parallelism it had.
+    pub parallelism: usize,
+    /// The one that it should have.
+    pub wanted: usize,
+    /// The share of their time that its subtasks would be at work if nothing held anything back.
+    pub utilization: f64,
+    /// Records per second that it has to process.
+    pub demand: f64,
+}
+
+impl Advice {
+    /// Whether a vertex should have another parallelism.
+    pub fn is_change(&self) -> bool {
+        self.vertices.iter().any(|vertex| vertex.parallelism != vertex.wanted)
+    }
+}
+
+impl std::fmt::Display for Advice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let changed = self.vertices.iter().filter(|vertex| vertex.parallelism != vertex.wanted);
+        for (at, vertex) in changed.enumerate() {
+            let VertexAdvice { name, parallelism, wanted, utilization, demand, .. } = vertex;
+            let separator = if at > 0 { ", " } else { "" };
+            let utilization = utilization * 100.0;
+            write!(
+                f,
+                "{separator}'{name}' from {parallelism} to {wanted} subtasks ({demand:.0} records/s keep it at work for {utilization:.0} % of the time)"
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// A program that was uploaded.

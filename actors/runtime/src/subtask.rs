@@ -18,10 +18,11 @@ use crate::report::SubtaskReport;
 use crate::tasks::Tasks;
 use crate::worker::credit::InputCredit;
 use bytes::Bytes;
+use hurtig_dataflow::batch::AnyBatch;
 use hurtig_dataflow::chain::{Chain, OperatorError};
 use hurtig_dataflow::element::{Barrier, Element};
 use hurtig_dataflow::error::{BoxError, describe, is_fatal};
-use hurtig_dataflow::graph::JobGraph;
+use hurtig_dataflow::graph::{JobEdge, JobGraph};
 use hurtig_dataflow::ids::{Attempt, CheckpointId, JobId, SubtaskId};
 use hurtig_dataflow::key::KeyGroupRange;
 use hurtig_dataflow::operator::Place;
@@ -32,13 +33,13 @@ use hurtig_dataflow::source::{AnyAssignment, Assignment, SourceStatus};
 use hurtig_dataflow::state::{Spill, StateMemory, StateStore};
 use hurtig_dataflow::time::Timestamp;
 use hurtig_dataflow::wire::{BatchCodec, element};
-use hurtig_state::{CheckpointStore, ColdFile, SnapshotDir, SnapshotHandle};
+use hurtig_state::{CheckpointStore, ColdFile, Lineage, SnapshotDir, SnapshotHandle};
 use inputs::Inputs;
 use neighbours::{LIMITS, Receiver, Sender};
 use outputs::Outputs;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde::{Deserialize, Serialize};
-use snapshots::{FromMaster, Snapshots};
+use snapshots::{FromMaster, Path, Snapshots};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -127,6 +128,8 @@ pub struct SubtaskSettings {
     pub credits: u32,
     /// Whether barriers are aligned.
     pub exactly_once: bool,
+    /// How long a barrier waits before it overtakes the records before it; unset: for ever.
+    pub alignment_timeout_ms: Option<i64>,
     /// Whether checkpoints are taken.
     pub checkpointing: bool,
     /// Whether restored state that no operator declares is an error.
@@ -170,6 +173,8 @@ pub struct Deployment {
 pub struct RestoredSubtask {
     /// For each operator of the chain; empty without a checkpoint.
     pub operators: Vec<Option<OperatorSnapshot>>,
+    /// Batches that were on their way to an operator of the chain, by its place and input, in order.
+    pub in_flight: Vec<(usize, usize, AnyBatch)>,
     /// The checkpoint and the snapshot in it, if the subtask's snapshots may build on it.
     pub base: Option<(CheckpointId, SnapshotHandle)>,
 }
@@ -183,6 +188,13 @@ fn spill(memory: &Arc<StateMemory>, settings: &SubtaskSettings) -> Arc<Spill> {
     let dir = settings.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
     let cache_bytes = (memory.limit() / SPILL_CACHE_PART).clamp(SPILL_CACHE.0, SPILL_CACHE.1);
     Spill::new(Arc::clone(memory), Box::new(ColdFile::new(&dir, cache_bytes)))
+}
+
+/// The way of the batches of an edge to one of its receivers.
+fn path(graph: &JobGraph, edge: usize, subtask: usize, is_input: bool) -> Arc<Path> {
+    let JobEdge { to, port, codec, .. } = &graph.edges[edge];
+    let uid = graph.vertices[*to].chain.first().map_or(String::new(), |operator| operator.uid.clone());
+    Arc::new(Path { uid, port: *port, subtask, is_input, codec: Arc::clone(codec) })
 }
 
 /// Where a checkpoint's parts go.
@@ -214,6 +226,9 @@ pub struct Running {
     input_channels: Vec<InputChannel>,
     /// How batches come in from links, by input channel.
     codecs: Vec<Arc<dyn BatchCodec>>,
+    /// The ways of what goes over the channels.
+    input_paths: Vec<Arc<Path>>,
+    output_paths: Vec<Arc<Path>>,
     senders: Vec<Sender>,
     receivers: Vec<Receiver>,
     is_restored: bool,
@@ -281,7 +296,7 @@ impl Running {
     fn new(myself: ActorRef<SubtaskMessage>, deployment: Deployment) -> Self {
         let Deployment { id, job, graph, attempt, wiring, restored, settings, memory, .. } = deployment;
         let Deployment { store, master, clock, faults, .. } = deployment;
-        let RestoredSubtask { operators: restored, base } = restored;
+        let RestoredSubtask { operators: restored, in_flight, base } = restored;
         let snapshots = Snapshots::new(id.index, base);
         let since = settings.checkpointing.then(|| snapshots.lineage.since());
         let vertex = &graph.vertices[id.vertex];
@@ -292,7 +307,7 @@ impl Running {
         let job_name: Arc<str> = graph.name.as_str().into();
         let is_restored = !restored.is_empty();
         let mut restored = restored.into_iter();
-        let chain = Chain::new(
+        let mut chain = Chain::new(
             &vertex.chain,
             |operator| Place {
                 job,
@@ -322,15 +337,23 @@ impl Running {
                 (since.into_iter().fold(states, StateStore::noting_changes), snapshot)
             },
         );
-        let ports = wiring.inputs.iter().map(|channel| channel.port);
-        let inputs = Inputs::new(ports, settings.credits, settings.exactly_once, chain.restored_watermark());
+        for (operator, port, batch) in in_flight {
+            chain.push_in_flight(operator, port, batch);
+        }
+        let channels = wiring
+            .inputs
+            .iter()
+            .map(|channel| (channel.port, graph.edges[channel.edge].partitioning.pattern));
+        let inputs =
+            Inputs::new(channels, settings.credits, settings.exactly_once, chain.restored_watermark());
         let edges = vertex.outputs.iter().zip(&wiring.edges).map(|(edge, channels)| {
             let place = PartitionerPlace {
                 subtask: id.index,
                 channels: *channels,
                 max_parallelism: graph.max_parallelism,
             };
-            ((graph.edges[*edge].partitioning.factory)(place), *channels)
+            let partitioning = &graph.edges[*edge].partitioning;
+            (partitioning.pattern, (partitioning.factory)(place), *channels)
         });
         let outputs = Outputs::new(edges.collect(), settings.credits, settings.batch_size);
         let crash_after = faults.and_then(|faults| faults.crash_after(id, &vertex.name, attempt));
@@ -348,6 +371,12 @@ impl Running {
             chain,
             inputs,
             outputs,
+            input_paths: wiring.inputs.iter().map(|input| path(&graph, input.edge, id.index, true)).collect(),
+            output_paths: wiring
+                .outputs
+                .iter()
+                .map(|output| path(&graph, output.edge, output.to.index, false))
+                .collect(),
             codecs: wiring.inputs.iter().map(|input| Arc::clone(&graph.edges[input.edge].codec)).collect(),
             input_channels: wiring.inputs,
             senders: Vec::new(),
@@ -386,7 +415,9 @@ impl Running {
         message: SubtaskMessage,
     ) -> Result<(), OperatorError> {
         match message {
-            SubtaskMessage::In { channel, element } => self.inputs.push(channel, element),
+            SubtaskMessage::In { channel, element } => {
+                self.inputs.push(channel, element, || self.clock.now());
+            }
             SubtaskMessage::Encoded { channel, bytes, credit } => {
                 credit.on_seen(&bytes);
                 self.on_encoded(channel, &bytes)?;
@@ -404,6 +435,9 @@ impl Running {
                 self.senders = senders;
                 self.receivers = receivers;
                 self.chain.open(self.is_restored, self.settings.strict, self.clock.now())?;
+                if self.chain.has_migrated() {
+                    self.snapshots.lineage = Lineage::new(self.id.index, None);
+                }
                 self.phase = Phase::Running;
                 self.started_ns = self.clock.nanos();
                 self.tell_master(SubtaskEvent::Running);
@@ -417,6 +451,11 @@ impl Running {
             SubtaskMessage::Completed(checkpoint) => {
                 self.prepared.retain(|(id, _)| *id > checkpoint);
                 self.snapshots.lineage.complete(checkpoint);
+                if let Some(copies) = self.store.copies().cloned() {
+                    let files = self.snapshots.lineage.files().map(str::to_owned).collect();
+                    let id = self.id;
+                    self.tasks.spawn(async move { copies.keep(id, files).await });
+                }
                 self.chain.on_complete(checkpoint);
             }
             SubtaskMessage::Aborted(checkpoint) => self.abort_snapshot(checkpoint),
@@ -432,7 +471,7 @@ impl Running {
     fn take_waiting(&mut self) -> Result<(), OperatorError> {
         while let Some(message) = self.snapshots.waiting.pop_front() {
             match message {
-                FromMaster::Trigger(barrier) if self.chain.is_snapshotting() => {
+                FromMaster::Trigger(barrier) if self.is_snapshotting() => {
                     self.snapshots.waiting.push_front(FromMaster::Trigger(barrier));
                     return Ok(());
                 }
@@ -448,7 +487,7 @@ impl Running {
     fn on_encoded(&mut self, channel: usize, bytes: &[u8]) -> Result<(), OperatorError> {
         let element = element::decode(bytes, &*self.codecs[channel], LIMITS).map_err(exchange_error)?;
         self.report.bytes_in += bytes.len() as u64;
-        self.inputs.push(channel, element);
+        self.inputs.push(channel, element, || self.clock.now());
         if self.inputs.waiting(channel) > MOST_WAITING {
             return Err(exchange_error(format!("more than {MOST_WAITING} elements wait on a channel")));
         }
@@ -519,6 +558,11 @@ impl Running {
         loop {
             self.send_pending()?;
             if self.outputs.is_blocked() {
+                let now = self.clock.now();
+                self.outputs.now = now;
+                if self.overtake_if_due(now)? {
+                    continue;
+                }
                 break;
             }
             if steps >= BUDGET {
@@ -538,6 +582,9 @@ impl Running {
             self.take_waiting()?;
             if self.is_held_back()? {
                 break;
+            }
+            if self.overtake_if_due(now)? {
+                continue;
             }
             if let Some((port, element, credit)) = self.inputs.next(now) {
                 if let Some(credit) = credit {
@@ -589,7 +636,8 @@ impl Running {
             self.tick(myself);
         } else {
             let timer = self.chain.next_processing_time();
-            self.schedule(myself, wake_at.into_iter().chain(timer).chain(rest_at).min());
+            let times = wake_at.into_iter().chain(timer).chain(rest_at).chain(self.overtakes_at());
+            self.schedule(myself, times.min());
         }
         Ok(())
     }
@@ -612,7 +660,7 @@ impl Running {
     /// Gives the chain an element. Where a fault is due within a batch, the records before it are processed first.
     fn feed(&mut self, port: usize, element: Element, now: Timestamp) -> Result<(), OperatorError> {
         if let Element::Barrier(barrier) = element {
-            if self.chain.is_snapshotting() {
+            if self.is_snapshotting() {
                 self.snapshots.held = Some((port, barrier));
             } else {
                 self.announce(&barrier);

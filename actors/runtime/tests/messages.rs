@@ -92,6 +92,7 @@ fn settings() -> SubtaskSettings {
         flush_timeout_ms: 5,
         credits: 8,
         exactly_once: true,
+        alignment_timeout_ms: None,
         checkpointing: true,
         strict: false,
         state_memory: Some(1 << 30),
@@ -105,7 +106,8 @@ fn failure() -> Failure {
 
 /// Messages of each kind, as valid processes send them.
 fn messages() -> Vec<Vec<u8>> {
-    let barrier = Barrier { checkpoint: 3, savepoint: Some("/savepoints".into()), stop: true };
+    let barrier =
+        Barrier { checkpoint: 3, savepoint: Some("/savepoints".into()), stop: true, overtakes: false };
     let metadata = SubtaskMetadata {
         snapshot: SnapshotHandle::default(),
         committables: vec![("sink".into(), vec![vec![1, 2, 3].into()])],
@@ -128,8 +130,13 @@ fn messages() -> Vec<Vec<u8>> {
         host: "host".into(),
         graph: graph(),
     };
-    let acknowledged =
-        SubtaskEvent::Acknowledged { checkpoint: 3, metadata, alignment_ms: 1, synchronous_us: 2 };
+    let acknowledged = SubtaskEvent::Acknowledged {
+        checkpoint: 3,
+        metadata,
+        alignment_ms: 1,
+        synchronous_us: 2,
+        in_flight_bytes: 3,
+    };
     let mut all = Vec::new();
     all.extend(
         [

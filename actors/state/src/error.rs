@@ -200,6 +200,16 @@ pub enum Error {
         /// The operators, for people.
         missing: String,
     },
+    /// Records that a barrier had overtaken do not fit the program.
+    #[error(
+        "the checkpoint holds records on their way to operator '{operator}', and the program cannot take them ({reason}): start from a savepoint, which holds none, or with the program that took the checkpoint"
+    )]
+    InFlight {
+        /// The operator's uid.
+        operator: String,
+        /// What does not fit.
+        reason: String,
+    },
     /// No operator of the checkpoint is in the program.
     #[error(
         "this is a checkpoint of another program: it has {checkpoint}, the program has {program}; start the program that took it, or start without its state with --allow-non-restored"
@@ -232,6 +242,7 @@ impl Error {
             | Error::MaxParallelism { .. }
             | Error::KeyHash { .. }
             | Error::NonRestored { .. }
+            | Error::InFlight { .. }
             | Error::OtherProgram { .. } => ErrorKind::Config,
         }
     }

@@ -47,12 +47,14 @@ pub mod writer;
 
 mod directory;
 mod envelope;
+mod local_copies;
 mod location;
 mod reader;
 
 pub use cold::{ColdError, ColdFile};
 pub use error::{Error, ErrorKind};
 pub use lineage::Lineage;
+pub use local_copies::LocalCopies;
 pub use mastership::{Mastership, TakenOver};
 pub use metadata::{CheckpointMetadata, SourceMetadata, SubtaskMetadata, VertexMetadata};
 pub use restore::{Heads, RestorePlan};

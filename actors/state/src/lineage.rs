@@ -31,6 +31,12 @@ impl Lineage {
         self.complete.as_ref().map_or(0, |(checkpoint, _)| *checkpoint)
     }
 
+    /// Files of the snapshots that this one may build on.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let handles = self.complete.iter().chain(&self.stored);
+        handles.flat_map(|(_, handle)| handle.files())
+    }
+
     /// What the next snapshot is to hold: everything if there is none to build on, if there are many layers, or if what
     /// was changed has more than half as many bytes as everything had.
     pub fn extent(&self) -> Extent {

@@ -9,7 +9,7 @@ use crate::store::CheckpointStore;
 use futures::{StreamExt, TryStreamExt, stream};
 use hurtig_dataflow::graph::OperatorId;
 use hurtig_dataflow::key::{KEY_HASH_VERSION, KeyGroupRange};
-use hurtig_dataflow::snapshot::{OperatorSnapshot, StateKind, SubtaskSnapshot, redistribute};
+use hurtig_dataflow::snapshot::{InFlight, OperatorSnapshot, StateKind, SubtaskSnapshot, redistribute};
 use std::collections::{HashMap, HashSet};
 
 /// Most operators that an error message lists.
@@ -90,7 +90,15 @@ impl RestorePlan {
             Ok(((vertex, part), head))
         });
         let reads: Vec<_> = reads.collect();
-        Ok(Heads(stream::iter(reads).buffered(PARALLEL_REQUESTS).try_collect().await?))
+        let mut reads = stream::iter(reads).buffered(PARALLEL_REQUESTS);
+        let mut heads = Heads::default();
+        while let Some((place, mut head)) = reads.try_next().await? {
+            heads.in_flight.append(&mut head.in_flight);
+            heads.snapshots.insert(place, head);
+        }
+        // What a receiver had was sent before what its senders still had.
+        heads.in_flight.sort_by_key(|in_flight| !in_flight.received);
+        Ok(heads)
     }
 
     /// What one subtask gets back: for each operator of its vertex its state, or `None` if the checkpoint has none. Of
@@ -117,7 +125,7 @@ impl RestorePlan {
             for (part, subtask) in metadata.subtasks.iter().enumerate() {
                 let of_part = KeyGroupRange::of_subtask(part, former, self.max_parallelism);
                 let groups = range.overlaps(of_part).then_some(range);
-                let head = heads.0.get(&(at, part)).cloned().unwrap_or_default();
+                let head = heads.snapshots.get(&(at, part)).cloned().unwrap_or_default();
                 // Broadcast state is the same in all.
                 let unkeyed = part == 0 && has_broadcast(&head);
                 reads.push(async move {
@@ -143,9 +151,20 @@ impl RestorePlan {
     }
 }
 
-/// The snapshots of a checkpoint but for their rows, by vertex and subtask.
+/// The snapshots of a checkpoint but for their rows.
 #[derive(Debug, Default)]
-pub struct Heads(HashMap<(usize, usize), SubtaskSnapshot>);
+pub struct Heads {
+    /// By vertex and subtask.
+    snapshots: HashMap<(usize, usize), SubtaskSnapshot>,
+    in_flight: Vec<InFlight>,
+}
+
+impl Heads {
+    /// What barriers have overtaken, in an order in which what goes the same way stays in order.
+    pub fn in_flight(&self) -> &[InFlight] {
+        &self.in_flight
+    }
+}
 
 fn has_broadcast(head: &SubtaskSnapshot) -> bool {
     let mut states = head.operators.iter().flat_map(|operator| &operator.states);

@@ -52,7 +52,7 @@ use crate::error::Error;
 use bytes::{BufMut, Bytes, BytesMut};
 use hurtig_dataflow::chain::Chunk;
 use hurtig_dataflow::key::KeyGroupRange;
-use hurtig_dataflow::snapshot::{GroupRows, RowOp, SubtaskSnapshot, UNKEYED};
+use hurtig_dataflow::snapshot::{GroupRows, InFlight, RowOp, SubtaskSnapshot, UNKEYED};
 use lz4_flex::block;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -207,8 +207,9 @@ impl Encoder {
     }
 
     /// Adds the footer: the file is whole.
-    pub(crate) fn finish(&mut self) -> Result<(), Error> {
+    pub(crate) fn finish(&mut self, in_flight: Vec<InFlight>) -> Result<(), Error> {
         self.end_block();
+        self.footer.snapshot.in_flight = in_flight;
         let footer = rmp_serde::to_vec_named(&self.footer).map_err(|source| Error::Internal {
             action: "serialise",
             what: WHAT,

@@ -15,6 +15,7 @@
 
 use crate::directory::{Directory, PARALLEL_REQUESTS, is_file_name, join, off_the_loop};
 use crate::error::{Error, ErrorKind};
+use crate::local_copies::LocalCopies;
 use crate::location;
 use crate::metadata::{self, CheckpointMetadata};
 use crate::reader;
@@ -70,6 +71,7 @@ impl SnapshotDir {
 #[derive(Clone, Debug)]
 pub struct CheckpointStore {
     root: Directory,
+    copies: Option<LocalCopies>,
 }
 
 impl CheckpointStore {
@@ -83,12 +85,25 @@ impl CheckpointStore {
     /// # Errors
     /// An unsupported scheme, or a path that cannot be used.
     pub fn open(location: &str) -> Result<Self, Error> {
-        Ok(CheckpointStore { root: location::parse(location)? })
+        Ok(CheckpointStore { root: location::parse(location)?, copies: None })
     }
 
     /// A directory of a given store, for stores that no location names, such as one with faults.
     pub fn with_store(store: Arc<dyn ObjectStore>, root: Path, location: &str) -> Self {
-        CheckpointStore { root: Directory { store, root, url: location.to_string(), is_local: false } }
+        let root = Directory { store, root, url: location.to_string(), is_local: false };
+        CheckpointStore { root, copies: None }
+    }
+
+    /// Keeps copies of what this process writes, and reads those where it can.
+    #[must_use]
+    pub fn with_copies(mut self, copies: Option<LocalCopies>) -> Self {
+        self.copies = copies;
+        self
+    }
+
+    /// Its copies, if it keeps any.
+    pub fn copies(&self) -> Option<&LocalCopies> {
+        self.copies.as_ref()
     }
 
     /// Finds out whether checkpoints can be stored here, by storing something and deleting it.
@@ -132,7 +147,9 @@ impl CheckpointStore {
             None => self.root.below(&shared_name(job)),
             Some(_) => self.snapshot_dir(job, dir)?,
         };
-        Ok(SnapshotWriter::new(files, name, snapshot))
+        // Savepoints are not what a job goes on from when it fails.
+        let copies = self.copies.as_ref().filter(|_| dir.savepoint.is_none());
+        Ok(SnapshotWriter::new(files, copies.map(|copies| copies.directory().clone()), name, snapshot))
     }
 
     /// Reads one subtask's snapshot of a checkpoint: all layers, as one. Of rows it reads those of the key groups in a
@@ -155,7 +172,14 @@ impl CheckpointStore {
         };
         let mut sum = SubtaskSnapshot::default();
         for layer in handle.layers.iter().skip(skipped) {
-            let read = reader::read_layer(&directory, &checkpoint.location, layer, groups, unkeyed).await?;
+            let copy = match &self.copies {
+                Some(copies) if !checkpoint.savepoint => copies.read(layer, groups, unkeyed).await,
+                _ => None,
+            };
+            let read = match copy {
+                Some(read) => read,
+                None => reader::read_layer(&directory, &checkpoint.location, layer, groups, unkeyed).await?,
+            };
             sum.add(read);
         }
         Ok(sum)
@@ -204,7 +228,7 @@ impl CheckpointStore {
             _ => location::parse(location)?,
         };
         match read_metadata(&root).await {
-            Ok(metadata) => Ok((CheckpointStore { root }, metadata)),
+            Ok(metadata) => Ok((CheckpointStore { root, copies: None }, metadata)),
             Err(Error::NotFound { path, .. }) => Err(Error::NotFound { path, remedy: advice(&root).await }),
             Err(error) => Err(error),
         }

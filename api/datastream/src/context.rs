@@ -3,7 +3,7 @@
 use hurtig_dataflow::error::Error;
 use hurtig_dataflow::operator::{AggregateFunction, OpenContext, OutputTag, Parts, Place};
 use hurtig_dataflow::state::{
-    AggregatingState, BroadcastTable, Handle, KeyScope, ListState, MapState, ReducingState, Scope,
+    AggregatingState, BroadcastTable, Handle, KeyScope, ListState, MapState, Migration, ReducingState, Scope,
     StateStore, StateTtl, StateValue, Timers, ValueState,
 };
 use hurtig_dataflow::{Key, Record, Rows, Timestamp};
@@ -66,6 +66,49 @@ impl<'p, K: Key> KeyedOpenContext<'p, K> {
     /// Whether the operator starts from a checkpoint.
     pub fn is_restored(&self) -> bool {
         self.restored
+    }
+
+    /// Says which versions the type of a state has had, and how each becomes the next, before it is declared: a savepoint
+    /// with values of an earlier one can then be restored. For values, items of lists, values of maps, accumulators.
+    ///
+    /// ```
+    /// use hurtig_datastream::prelude::*;
+    /// # use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Clone, Default)]
+    /// struct Longest {
+    ///     stay: ValueState<Stay>,
+    /// }
+    ///
+    /// #[derive(Clone, Serialize, Deserialize)]
+    /// struct Stay {
+    ///     ms: u64,
+    ///     place: Option<String>,
+    /// }
+    ///
+    /// impl KeyedProcessFunction<u64, u64> for Longest {
+    ///     type Out = u64;
+    ///
+    ///     fn open(&mut self, ctx: &mut KeyedOpenContext<'_, u64>) -> OpResult {
+    ///         // It was a number of seconds once.
+    ///         let migration = Migration::<u32>::new().then(|s| Stay { ms: u64::from(s) * 1_000, place: None });
+    ///         ctx.migrate("stay", migration);
+    ///         self.stay = ctx.value_state("stay")?;
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn process(&mut self, ms: u64, ctx: &mut KeyedContext<'_, u64, u64>) -> OpResult {
+    ///         let longest = self.stay.get(ctx).map_or(0, |stay| stay.ms);
+    ///         if ms > longest {
+    ///             self.stay.set(ctx, Stay { ms, place: None });
+    ///             ctx.emit(ms);
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn migrate<V: StateValue>(&mut self, name: &str, migration: Migration<V>) {
+        self.states.migrate(name, migration);
     }
 
     /// Declares one value per key.

@@ -95,7 +95,8 @@ pub mod prelude {
     pub use hurtig_dataflow::sink::{Sink, SinkContext, SinkWriter};
     pub use hurtig_dataflow::source::{Source, SplitEnumerator, SplitReader};
     pub use hurtig_dataflow::state::{
-        AggregatingState, BroadcastTable, Handle, ListState, MapState, ReducingState, StateTtl, ValueState,
+        AggregatingState, BroadcastTable, Handle, ListState, MapState, Migration, ReducingState, StateTtl,
+        ValueState,
     };
     pub use hurtig_dataflow::watermark::{WatermarkGenerator, WatermarkStrategy};
     pub use hurtig_dataflow::{BoxError, Key, OpResult, Record, Timestamp};

@@ -374,6 +374,7 @@ mod args;
 mod program;
 mod progress;
 mod role;
+pub mod savepoint;
 mod web;
 
 pub use args::{ArgsError, Ui, parse};

@@ -5,6 +5,7 @@
 //! here: a run that would take seconds takes some ten milliseconds. Nor does waiting, for what is to happen or is not.
 
 mod cluster;
+mod overtaking;
 
 use hurtig::config::RestartStrategyConfig;
 use hurtig::dataflow::Rows;
@@ -138,6 +139,8 @@ fn random_config(seed: &mut Seed) -> Config {
     config.checkpoint.max_concurrent = 1 + seed.below(3) as usize;
     config.checkpoint.timeout = Duration::from_millis(2_000 + seed.below(10_000));
     config.checkpoint.tolerable_failures = 1_000;
+    let timeout = Duration::from_millis(seed.below(20));
+    config.checkpoint.alignment_timeout = [None, Some(Duration::ZERO), Some(timeout)][seed.below(3) as usize];
     config.taskmanager.count = 2 + seed.below(2) as usize;
     config
 }

@@ -124,7 +124,7 @@ impl Subtask {
     }
 
     fn snapshot(&mut self) -> OperatorSnapshot {
-        let barrier = Barrier { checkpoint: 1, savepoint: None, stop: false };
+        let barrier = Barrier { checkpoint: 1, savepoint: None, stop: false, overtakes: false };
         self.chain.announce(1, Extent::Base);
         self.chain.source_barrier(barrier, self.now, &mut Seen::default()).unwrap();
         self.chain.take_snapshot().unwrap().1.remove(0)

@@ -2,11 +2,13 @@
 //!
 //! Values live typed in memory; nothing is serialised on access.
 
+use super::migration::Content;
 use super::{Handle, KeyedTable, StateStore, StateValue};
-use crate::error::Error;
+use crate::error::{BoxError, Error};
 use crate::key::Key;
 use crate::operator::AggregateFunction;
 use crate::time::{Timestamp, millis};
+use rmpv::Value;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -109,8 +111,49 @@ impl<C> Default for Cell<C> {
     }
 }
 
-impl<C: StateValue> Cell<C> {
+impl<V> Content for Timed<V> {
+    fn replace(
+        content: &mut Value,
+        each: &mut dyn FnMut(&mut Value) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        let fields = match content {
+            Value::Map(fields) => fields,
+            _ => return Err("a value is not of a keyed state".into()),
+        };
+        let value = fields.iter_mut().find(|(name, _)| name.as_str() == Some("value"));
+        each(&mut value.ok_or("a keyed state has no value")?.1)
+    }
+}
+
+impl<V> Content for Vec<Timed<V>> {
+    fn replace(
+        content: &mut Value,
+        each: &mut dyn FnMut(&mut Value) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        match content {
+            Value::Array(items) => items.iter_mut().try_for_each(|item| Timed::<V>::replace(item, each)),
+            _ => Err("a value is not a list".into()),
+        }
+    }
+}
+
+impl<M, V> Content for HashMap<M, Timed<V>> {
+    fn replace(
+        content: &mut Value,
+        each: &mut dyn FnMut(&mut Value) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        match content {
+            Value::Map(entries) => {
+                entries.iter_mut().try_for_each(|(_, entry)| Timed::<V>::replace(entry, each))
+            }
+            _ => Err("a value is not a map".into()),
+        }
+    }
+}
+
+impl<C: StateValue + Content> Cell<C> {
     fn declare<K: Key>(states: &mut StateStore, name: &str, ttl: Option<StateTtl>) -> Result<Self, Error> {
+        states.apply_migration::<C>(name)?;
         let handle: Handle<Cells<K, C>> = states.keyed(name)?;
         Ok(Cell { index: handle.index, ttl, content: PhantomData })
     }
@@ -175,6 +218,15 @@ macro_rules! handle_type {
                 Ok($name { cell: Cell::declare::<KEY>(states, name, ttl)? })
             }
 
+            /// What each key holds, whatever its time-to-live, in no order.
+            pub(crate) fn for_each_cell<KEY: Key>(
+                &self,
+                states: &StateStore,
+                each: impl FnMut(&KEY, &$content),
+            ) {
+                states.get(self.cell.handle::<KEY>()).for_each(each);
+            }
+
             /// Forgets everything the current key holds in this state.
             pub fn clear(&self, ctx: &mut impl KeyScope) {
                 self.cell.remove(ctx.scope());
@@ -189,6 +241,11 @@ handle_type!(
 );
 
 impl<V: StateValue> ValueState<V> {
+    /// All keys' values, whatever their time-to-live, in no order. For those who look at a checkpoint from outside.
+    pub fn for_each<K: Key>(&self, states: &StateStore, mut each: impl FnMut(&K, &V)) {
+        self.for_each_cell(states, |key, timed| each(key, &timed.value));
+    }
+
     /// The current key's value.
     #[inline]
     pub fn get<'a>(&self, ctx: &'a mut impl KeyScope) -> Option<&'a V> {
@@ -241,6 +298,12 @@ handle_type!(
 );
 
 impl<V: StateValue> ListState<V> {
+    /// All keys' values, whatever their time-to-live, those of a key in their order. For those who look at a checkpoint
+    /// from outside.
+    pub fn for_each<K: Key>(&self, states: &StateStore, mut each: impl FnMut(&K, &V)) {
+        self.for_each_cell(states, |key, list| list.iter().for_each(|timed| each(key, &timed.value)));
+    }
+
     /// Adds a value at the end of the current key's list.
     #[inline]
     pub fn add(&self, ctx: &mut impl KeyScope, value: V) {
@@ -290,6 +353,13 @@ handle_type!(
 );
 
 impl<M: Key + Hash + Eq, V: StateValue> MapState<M, V> {
+    /// All keys' entries, whatever their time-to-live, in no order. For those who look at a checkpoint from outside.
+    pub fn for_each<K: Key>(&self, states: &StateStore, mut each: impl FnMut(&K, &M, &V)) {
+        self.for_each_cell(states, |key: &K, map| {
+            map.iter().for_each(|(map_key, timed)| each(key, map_key, &timed.value));
+        });
+    }
+
     /// The value under `map_key` in the current key's map.
     #[inline]
     pub fn get<'a>(&self, ctx: &'a mut impl KeyScope, map_key: &M) -> Option<&'a V> {

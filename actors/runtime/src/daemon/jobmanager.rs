@@ -5,6 +5,7 @@
 //! masters and workers go on; one that is started again in the same folder finds the jobs in its memory and waits for
 //! their masters to come back, and replaces those that do not.
 
+mod autoscaler;
 mod clients;
 mod job;
 mod rescale;
@@ -18,7 +19,7 @@ use crate::node::{Node, NodeError, NodeEvent, Peer, PeerId, Reply, decode};
 use crate::process::child::{ChildMessage, start_error};
 use crate::process::worker::{any_port, node_options};
 use crate::protocol::{
-    Answer, Assignment, Call, ClientRequest, FromMaster, FromTaskManager, Hardware, Plan, RoleSpec,
+    Advice, Answer, Assignment, Call, ClientRequest, FromMaster, FromTaskManager, Hardware, Plan, RoleSpec,
     Submitted, ToMaster, ToTaskManager,
 };
 use crate::resource::{self, Offer, ResourceManager, ResourceManagerMessage, Share, Standalone};
@@ -27,6 +28,7 @@ use crate::stub;
 use crate::taskmanager::TaskManagerMessage;
 use crate::tasks::{Tasks, blocking};
 use crate::worker::links::WorkerId;
+use autoscaler::Autoscaler;
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::graph::SlotsWanted;
 use hurtig_dataflow::ids::JobId;
@@ -69,6 +71,8 @@ pub enum DaemonMessage {
     MasterDue(JobId, u32),
     /// From its own task: a job has taken the checkpoint from which it goes on with another parallelism.
     Rescale(Box<Rescale>),
+    /// From the autoscaler: what it has found of a job.
+    Advised(JobId, Advice),
     /// From itself: a program has had its time to build its job.
     PlanningDue(ActorId),
     /// From whoever runs it: it is to end. Answered, with its node, when no checkpoint is under way that was when it was
@@ -185,6 +189,7 @@ struct State {
     machine: Machine,
     node: Node,
     resource_manager: ActorRef<ResourceManagerMessage>,
+    autoscaler: ActorId,
     jobs: BTreeMap<JobId, Job>,
     planning: BTreeMap<ActorId, Planning>,
     task_managers: BTreeMap<PeerId, TaskManager>,
@@ -220,6 +225,8 @@ impl Actor for Daemon {
         };
         let (resource_manager, _) =
             Actor::spawn_linked(None, ResourceManager, arguments, myself.get_cell()).await?;
+        let (autoscaler, _) =
+            Actor::spawn_linked(None, Autoscaler, myself.clone(), myself.get_cell()).await?;
         let mut state = State {
             myself,
             clock: Clock::new(),
@@ -231,6 +238,7 @@ impl Actor for Daemon {
             machine,
             node,
             resource_manager,
+            autoscaler: autoscaler.get_id(),
             jobs: BTreeMap::new(),
             planning: BTreeMap::new(),
             task_managers: BTreeMap::new(),
@@ -285,6 +293,11 @@ impl Actor for Daemon {
             }
             DaemonMessage::MasterDue(job, masters) => state.on_master_due(job, masters).await,
             DaemonMessage::Rescale(rescale) => state.on_rescale(*rescale).await,
+            DaemonMessage::Advised(job, advice) => {
+                if let Some(job) = state.jobs.get_mut(&job) {
+                    job.on_advice(advice);
+                }
+            }
             DaemonMessage::Leave { limit, done } => {
                 let node = state.node.clone();
                 state.settle(|_| true, limit, move || drop(done.send(node)));
@@ -305,6 +318,7 @@ impl Actor for Daemon {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let has_failed = matches!(event, SupervisionEvent::ActorFailed(..));
         let (who, how) = match event {
             SupervisionEvent::ActorTerminated(who, _, how) => (who, how.unwrap_or_default()),
             SupervisionEvent::ActorFailed(who, error) => (who, error.to_string()),
@@ -317,6 +331,10 @@ impl Actor for Daemon {
         } else if who.get_id() == state.resource_manager.get_id() {
             tracing::error!("the JobManager ends: its ResourceManager has failed: {how}");
             myself.stop(None);
+        } else if who.get_id() == state.autoscaler && has_failed {
+            tracing::error!("the autoscaler has failed, and begins anew: {how}");
+            let begun = Actor::spawn_linked(None, Autoscaler, myself.clone(), myself.get_cell()).await?;
+            state.autoscaler = begun.0.get_id();
         }
         Ok(())
     }

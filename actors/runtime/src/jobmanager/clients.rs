@@ -46,6 +46,7 @@ impl State {
                     seen: job.observer.observation(checkpoint),
                     call: None,
                     placed: BTreeMap::new(),
+                    advice: Vec::new(),
                 };
                 reply.send(&self.job(job).map(observed));
             }

@@ -326,7 +326,13 @@ impl State {
 
     fn on_subtask(&mut self, myself: &ActorRef<CoordinatorMessage>, id: SubtaskId, event: SubtaskEvent) {
         match event {
-            SubtaskEvent::Acknowledged { checkpoint, metadata, alignment_ms, synchronous_us } => {
+            SubtaskEvent::Acknowledged {
+                checkpoint,
+                metadata,
+                alignment_ms,
+                synchronous_us,
+                in_flight_bytes,
+            } => {
                 self.retention.acknowledged(id, metadata.since);
                 if !self.progress.is_pending(checkpoint) {
                     // It has failed meanwhile.
@@ -335,7 +341,7 @@ impl State {
                 }
                 let (at, written_bytes) = (self.args.clock.now(), metadata.written_bytes);
                 let bytes = metadata.snapshot.stored_bytes();
-                let part = Part { at, bytes, written_bytes, alignment_ms, synchronous_us };
+                let part = Part { at, bytes, written_bytes, alignment_ms, synchronous_us, in_flight_bytes };
                 self.args.observer.on_acknowledged(checkpoint, id, part);
                 let took = (alignment_ms, synchronous_us);
                 if let Some(complete) = self.progress.acknowledge(checkpoint, id, metadata, took) {

@@ -126,7 +126,7 @@ impl Progress {
             Purpose::Savepoint { target, stop } => (Some(target.clone()), *stop),
             Purpose::Periodic | Purpose::Final => (None, false),
         };
-        let barrier = Barrier { checkpoint: self.next_id, savepoint, stop };
+        let barrier = Barrier { checkpoint: self.next_id, savepoint, stop, overtakes: false };
         self.next_id += 1;
         if purpose == Purpose::Periodic {
             self.last_triggered = now;

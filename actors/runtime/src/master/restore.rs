@@ -5,10 +5,16 @@ use crate::failure::Failure;
 use crate::master::committer::CommitterMessage;
 use crate::master::coordinator::{all_committed, committables_by_sink};
 use crate::subtask::RestoredSubtask;
+use crate::subtask::neighbours::LIMITS;
+use hurtig_dataflow::batch::AnyBatch;
 use hurtig_dataflow::error::describe;
-use hurtig_dataflow::graph::{JobGraph, OperatorId};
+use hurtig_dataflow::graph::{JobGraph, OperatorId, OperatorInput, Vertex};
 use hurtig_dataflow::ids::{CheckpointId, JobId, SubtaskId};
-use hurtig_state::{CheckpointMetadata, CheckpointStore, Error, ErrorKind, RestorePlan, SnapshotHandle};
+use hurtig_dataflow::partition::{Partitioner, PartitionerPlace, Pattern};
+use hurtig_dataflow::snapshot::InFlight;
+use hurtig_state::{
+    CheckpointMetadata, CheckpointStore, Error, ErrorKind, LocalCopies, RestorePlan, SnapshotHandle,
+};
 use ractor::ActorRef;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -25,8 +31,8 @@ pub struct Restored {
     pub sources: HashMap<String, Vec<u8>>,
 }
 
-/// Reads the newest of the job's completed checkpoints that can be read, or the one that the user named, and has
-/// committers publish what it holds.
+/// Reads the newest of the job's completed checkpoints that can be read, or the one that the user named, with the state of
+/// the subtasks wanted, and has committers publish what it holds.
 ///
 /// # Errors
 /// None of them can be read, it does not fit the program, or a sink cannot publish.
@@ -35,19 +41,17 @@ pub async fn find(
     config: &Config,
     graph: &JobGraph,
     (job, completed): (JobId, Vec<Arc<CheckpointMetadata>>),
+    wanted: &[SubtaskId],
     committers: &HashMap<String, ActorRef<CommitterMessage>>,
 ) -> Result<Restored, Failure> {
     let mut damaged = Vec::new();
     let mut restored = None;
-    let subtasks = all_subtasks(graph);
     for metadata in completed.into_iter().rev() {
         let is_savepoint = metadata.savepoint;
         let found = match is_savepoint {
-            false => read(store, config, graph, metadata, job, &subtasks).await,
+            false => read(store, config, graph, metadata, job, wanted).await,
             true => match CheckpointStore::load(&metadata.location).await {
-                Ok((store, metadata)) => {
-                    read(&store, config, graph, Arc::new(metadata), job, &subtasks).await
-                }
+                Ok((store, metadata)) => read(&store, config, graph, Arc::new(metadata), job, wanted).await,
                 Err(error) => Err(error),
             },
         };
@@ -77,7 +81,7 @@ pub async fn find(
     {
         let location = from.display().to_string();
         let (store, metadata) = CheckpointStore::load(&location).await.map_err(|error| failure(&error))?;
-        let found = read(&store, config, graph, Arc::new(metadata), job, &subtasks).await;
+        let found = read(&store, config, graph, Arc::new(metadata), job, wanted).await;
         restored = Some(found.map_err(|error| failure(&error))?);
     }
     let restored = restored.unwrap_or_default();
@@ -86,31 +90,30 @@ pub async fn find(
 }
 
 fn failure(error: &Error) -> Failure {
-    let failure = Failure::of("restore", describe(error));
+    let failure = unread(error);
     if error.kind() == ErrorKind::Retry { failure } else { failure.fatal() }
 }
 
-fn all_subtasks(graph: &JobGraph) -> Vec<SubtaskId> {
-    let of_vertex = |(vertex, description): (usize, &hurtig_dataflow::graph::Vertex)| {
-        (0..description.parallelism).map(move |index| SubtaskId { vertex, index })
-    };
-    graph.vertices.iter().enumerate().flat_map(of_vertex).collect()
+fn unread(error: &Error) -> Failure {
+    Failure::of("restore", describe(error))
 }
 
 /// The state of a worker's subtasks as of a checkpoint, by its location: its master has chosen it.
 ///
 /// # Errors
-/// It cannot be read, or does not fit the program.
+/// It cannot be read, or does not fit the program. The master then looks for itself what to do.
 pub async fn load(
     location: &str,
+    copies: Option<LocalCopies>,
     config: &Config,
     graph: &JobGraph,
     job: JobId,
     subtasks: &[SubtaskId],
 ) -> Result<BTreeMap<SubtaskId, RestoredSubtask>, Failure> {
-    let (store, metadata) = CheckpointStore::load(location).await.map_err(|error| failure(&error))?;
+    let (store, metadata) = CheckpointStore::load(location).await.map_err(|error| unread(&error))?;
+    let store = store.with_copies(copies);
     let restored = read(&store, config, graph, Arc::new(metadata), job, subtasks).await;
-    let restored = restored.map_err(|error| failure(&error))?;
+    let restored = restored.map_err(|error| unread(&error))?;
     Ok(restored.subtasks.into_iter().collect())
 }
 
@@ -131,10 +134,61 @@ async fn read(
         let (operators, parallelism) = (&vertices[id.vertex], graph.vertices[id.vertex].parallelism);
         let parts = plan.read((&metadata, store), &heads, operators, id.index, parallelism).await?;
         let base = base_of(&metadata, job, operators, id.index);
-        subtasks.insert(*id, RestoredSubtask { operators: parts, base });
+        let in_flight = in_flight(heads.in_flight(), &metadata, graph, *id)?;
+        subtasks.insert(*id, RestoredSubtask { operators: parts, in_flight, base });
     }
     let sources = metadata.sources.iter().map(|source| (source.uid.clone(), source.bytes.to_vec())).collect();
     Ok(Restored { metadata: Some(metadata), subtasks, sources })
+}
+
+/// The batches on their way to a subtask, with the place in its chain and the input of the operator they are for. They go
+/// to the subtask of their operator that they were for, or, if their number has changed, where the edge's partitioner sends
+/// them.
+fn in_flight(
+    in_flight: &[InFlight],
+    metadata: &CheckpointMetadata,
+    graph: &JobGraph,
+    id: SubtaskId,
+) -> Result<Vec<(usize, usize, AnyBatch)>, Error> {
+    let Vertex { chain, parallelism, .. } = &graph.vertices[id.vertex];
+    let mut mine = Vec::new();
+    // All of one way go through one partitioner, so that each record is for one of the subtasks.
+    let mut partitioners: HashMap<(usize, usize), Box<dyn Partitioner>> = HashMap::new();
+    for InFlight { uid, port, subtask, batches, .. } in in_flight {
+        let Some(at) = chain.iter().position(|operator| operator.uid == *uid) else { continue };
+        let failed = |reason: String| Error::InFlight { operator: uid.clone(), reason };
+        let of_port = || chain[at].inputs.iter().filter(|input| input.port == *port);
+        let by_record =
+            |input: &&OperatorInput| matches!(input.partitioning.pattern, Pattern::Hash | Pattern::Custom);
+        let input = of_port().find(by_record).or_else(|| of_port().next());
+        let input = input.ok_or_else(|| failed(format!("it has no input {port}")))?;
+        let former = metadata.operators().find(|operator| operator.uid == *uid);
+        let is_rescaled = former.is_none_or(|former| former.parallelism != *parallelism);
+        let goes_by_record = is_rescaled && by_record(&input);
+        if !goes_by_record && subtask % parallelism != id.index {
+            continue;
+        }
+        for bytes in batches {
+            let batch = input.codec.decode(bytes, LIMITS).map_err(|error| failed(describe(&error)))?;
+            if !goes_by_record {
+                mine.push((at, *port, batch));
+                continue;
+            }
+            let place = PartitionerPlace {
+                subtask: 0,
+                channels: *parallelism,
+                max_parallelism: graph.max_parallelism,
+            };
+            let make = || (input.partitioning.factory)(place);
+            let partitioner = partitioners.entry((at, *port)).or_insert_with(make);
+            partitioner.add(batch).map_err(|error| failed(error.to_string()))?;
+            for channel in 0..*parallelism {
+                let batch = partitioner.take(channel).filter(|_| channel == id.index);
+                mine.extend(batch.map(|batch| (at, *port, batch)));
+            }
+        }
+    }
+    Ok(mine)
 }
 
 /// What a subtask's next snapshot may build on: its own in a checkpoint of its own job, if the subtask has the same

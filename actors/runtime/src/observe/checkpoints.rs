@@ -54,6 +54,8 @@ pub struct Part {
     pub alignment_ms: i64,
     /// For how long the subtask's work was stopped, in microseconds.
     pub synchronous_us: u64,
+    /// Bytes of the batches that its barrier has overtaken.
+    pub in_flight_bytes: u64,
 }
 
 /// What the subtasks of one vertex add to a checkpoint.
@@ -71,6 +73,8 @@ pub struct VertexPart {
     pub written_bytes: u64,
     /// Longest alignment, in milliseconds.
     pub alignment_ms: i64,
+    /// Bytes of the batches that barriers have overtaken.
+    pub in_flight_bytes: u64,
 }
 
 /// One checkpoint.
@@ -94,6 +98,8 @@ pub struct CheckpointRecord {
     pub written_bytes: u64,
     /// Longest alignment, in milliseconds.
     pub alignment_ms: i64,
+    /// Bytes of the batches that barriers have overtaken.
+    pub in_flight_bytes: u64,
     /// Where it lies, once complete.
     pub location: Option<String>,
     /// Whether it was deleted, as newer ones took its place.
@@ -226,6 +232,7 @@ impl CheckpointBook {
             bytes: 0,
             written_bytes: 0,
             alignment_ms: 0,
+            in_flight_bytes: 0,
             location: None,
             is_discarded: false,
             failure: None,
@@ -253,12 +260,14 @@ impl CheckpointBook {
         record.bytes += part.bytes;
         record.written_bytes += part.written_bytes;
         record.alignment_ms = record.alignment_ms.max(part.alignment_ms);
+        record.in_flight_bytes += part.in_flight_bytes;
         let vertex = record.vertices.entry(subtask.vertex).or_default();
         vertex.acknowledged += 1;
         vertex.last_at = part.at;
         vertex.bytes += part.bytes;
         vertex.written_bytes += part.written_bytes;
         vertex.alignment_ms = vertex.alignment_ms.max(part.alignment_ms);
+        vertex.in_flight_bytes += part.in_flight_bytes;
     }
 
     pub(super) fn complete(&mut self, report: &CheckpointReport, now: Timestamp) {
@@ -321,7 +330,7 @@ mod tests {
     }
 
     fn part(at: Timestamp) -> Part {
-        Part { at, bytes: 10, written_bytes: 5, alignment_ms: at % 7, synchronous_us: 1 }
+        Part { at, bytes: 10, written_bytes: 5, alignment_ms: at % 7, synchronous_us: 1, in_flight_bytes: 3 }
     }
 
     fn report(id: CheckpointId, bytes: u64) -> CheckpointReport {

@@ -27,7 +27,7 @@ use crate::worker::{self, Worker, WorkerMessage};
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::graph::JobGraph;
 use hurtig_dataflow::ids::{Attempt, JobId, SubtaskId};
-use hurtig_state::CheckpointStore;
+use hurtig_state::{CheckpointStore, LocalCopies};
 use hurtig_transport::{
     DialOptions, Identity, LinkOptions, Listener, ListenerOptions, Peer as Whom, Purpose, Role, Tls, dial,
 };
@@ -103,7 +103,7 @@ pub async fn run(
     config: Config,
     machine: Machine,
 ) -> Result<String, String> {
-    let store = store_of(&config, assignment.job)?;
+    let store = store_of(&config, assignment.job)?.with_copies(copies_of(&config)?);
     let tls = Identity::from_bytes(&spec.identity).and_then(Tls::new).map_err(|error| describe(&error))?;
     let job = assignment.job;
     let (threads, network, way_in) = match &machine {
@@ -227,6 +227,13 @@ pub fn store_of(config: &Config, job: JobId) -> Result<CheckpointStore, String> 
         None => format!("memory:{job}"),
     };
     CheckpointStore::open(&location).map_err(|error| describe(&error))
+}
+
+/// Where a worker keeps copies of what it writes there, if it is to.
+pub fn copies_of(config: &Config) -> Result<Option<LocalCopies>, String> {
+    let folder = || config.state.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
+    let copies = config.state.local_recovery.then(|| LocalCopies::new(&folder())).transpose();
+    copies.map_err(|error| describe(&error))
 }
 
 /// Any port of the address that a host name stands for.
@@ -387,7 +394,10 @@ impl State {
         let (worker, master, clock, job) = (self.worker.clone(), self.master.clone(), self.clock, self.job);
         self.tasks.spawn(async move {
             let restored = match restored_from {
-                Some(location) => restore::load(&location, &config, &graph, job, &subtasks).await,
+                Some(location) => {
+                    let copies = store.copies().cloned();
+                    restore::load(&location, copies, &config, &graph, job, &subtasks).await
+                }
                 None => Ok(BTreeMap::new()),
             };
             let message = match restored {

@@ -1,6 +1,13 @@
 //! The input channels of a subtask: bounded queues, barrier alignment, watermarks. Plain data.
+//!
+//! A barrier that has waited long enough overtakes what is before it ([`Inputs::overtake`]): that is then part of the
+//! checkpoint, as are batches that come until the barrier has come on their channel too (Carbone et al., "State Management
+//! in Apache Flink", 2017; Flink's unaligned checkpoints, FLIP-76).
 
+use hurtig_dataflow::batch::AnyBatch;
 use hurtig_dataflow::element::{Barrier, Element};
+use hurtig_dataflow::ids::CheckpointId;
+use hurtig_dataflow::partition::Pattern;
 use hurtig_dataflow::time::{MAX_TIMESTAMP, Timestamp};
 use hurtig_dataflow::watermark::{Merged, WatermarkMerger};
 use std::collections::VecDeque;
@@ -20,6 +27,15 @@ struct Channel {
     aligned: bool,
     ended: bool,
     taken: u32,
+    may_be_overtaken: bool,
+    /// Whether what comes is part of a checkpoint whose barrier has not come on this channel.
+    is_recorded: bool,
+}
+
+/// A barrier that has come on any channel, whether or not its turn has come.
+struct Arrived {
+    barrier: Barrier,
+    since: Timestamp,
 }
 
 struct Alignment {
@@ -33,7 +49,11 @@ pub struct Inputs {
     next: usize,
     exactly_once: bool,
     alignment: Option<Alignment>,
-    last_barrier: u64,
+    last_barrier: CheckpointId,
+    /// Those whose checkpoint is not cut yet, in their order.
+    arrived: VecDeque<Arrived>,
+    /// Batches that are part of a checkpoint though they are still to be processed, with their channels.
+    recorded: Vec<(usize, AnyBatch)>,
     merger: WatermarkMerger,
     ready: VecDeque<(usize, Element)>,
     window: u32,
@@ -44,15 +64,24 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Channels that feed the given inputs of the first operator. Each may have `window` batches on the way.
+    /// Channels that feed the given inputs of the first operator, by the ways records take to them. Each may have `window`
+    /// batches on the way.
     pub fn new(
-        ports: impl IntoIterator<Item = usize>,
+        channels: impl IntoIterator<Item = (usize, Pattern)>,
         window: u32,
         exactly_once: bool,
         restored: Timestamp,
     ) -> Self {
-        let channel = |port| Channel { port, queue: VecDeque::new(), aligned: false, ended: false, taken: 0 };
-        let channels: Vec<_> = ports.into_iter().map(channel).collect();
+        let channel = |(port, pattern): (usize, Pattern)| Channel {
+            port,
+            queue: VecDeque::new(),
+            aligned: false,
+            ended: false,
+            taken: 0,
+            may_be_overtaken: exactly_once && pattern.may_be_overtaken(),
+            is_recorded: false,
+        };
+        let channels: Vec<_> = channels.into_iter().map(channel).collect();
         let merger = WatermarkMerger::new(channels.len(), restored);
         Inputs {
             channels,
@@ -60,6 +89,8 @@ impl Inputs {
             exactly_once,
             alignment: None,
             last_barrier: 0,
+            arrived: VecDeque::new(),
+            recorded: Vec::new(),
             merger,
             ready: VecDeque::new(),
             window,
@@ -70,15 +101,90 @@ impl Inputs {
     }
 
     /// Takes what has arrived on a channel. Watermarks that wait behind one another become one.
-    pub fn push(&mut self, channel: usize, element: Element) {
-        let queue = &mut self.channels[channel].queue;
-        match (queue.back_mut(), &element) {
+    pub fn push(&mut self, at: usize, element: Element, now: impl Fn() -> Timestamp) {
+        let channel = &mut self.channels[at];
+        match (&element, channel.is_recorded) {
+            (Element::Batch(batch), true) => self.recorded.push((at, batch.duplicate())),
+            (Element::Barrier(_) | Element::End, true) => channel.is_recorded = false,
+            _ => {}
+        }
+        if let Element::Barrier(barrier) = &element {
+            let oldest = self.alignment.as_ref().map_or(0, |alignment| alignment.barrier.checkpoint);
+            let oldest = oldest.max(self.last_barrier + 1);
+            self.arrived.retain(|known| known.barrier.checkpoint >= oldest);
+            match self.arrived.iter_mut().find(|known| known.barrier.checkpoint == barrier.checkpoint) {
+                Some(known) => known.barrier.overtakes |= barrier.overtakes,
+                None if barrier.checkpoint >= oldest => {
+                    self.arrived.push_back(Arrived { barrier: barrier.clone(), since: now() });
+                }
+                None => {}
+            }
+        }
+        match (channel.queue.back_mut(), &element) {
             (Some(Element::Watermark(last)), Element::Watermark(time)) => *last = (*last).max(*time),
             _ => {
                 self.queued += usize::from(matches!(element, Element::Batch(_)));
-                queue.push_back(element);
+                channel.queue.push_back(element);
             }
         }
+    }
+
+    /// When a barrier has waited so long that it is to overtake what is before it. It never is for a savepoint, which has
+    /// no records within, nor while it has not come on a channel where it must not overtake.
+    pub fn overtakes_at(&self, timeout_ms: i64) -> Option<Timestamp> {
+        let aligning = self.alignment.as_ref().map(|alignment| alignment.barrier.checkpoint);
+        let oldest = aligning.unwrap_or(self.last_barrier + 1);
+        let is_open = |arrived: &&Arrived| arrived.barrier.checkpoint >= oldest;
+        let Arrived { barrier, since } = self.arrived.iter().find(is_open)?;
+        let is_aligning = aligning == Some(barrier.checkpoint);
+        let has_come = |channel: &Channel| channel.ended || is_aligning && channel.aligned;
+        let may = barrier.savepoint.is_none()
+            && self.channels.iter().all(|channel| channel.may_be_overtaken || has_come(channel));
+        may.then(|| if barrier.overtakes { *since } else { since.saturating_add(timeout_ms) })
+    }
+
+    /// Lets the barrier that has come overtake everything before it.
+    pub fn overtake(&mut self, now: Timestamp) -> Option<Barrier> {
+        let aligning = self.alignment.take().map(|alignment| alignment.barrier.checkpoint);
+        let oldest = aligning.unwrap_or(self.last_barrier + 1);
+        self.arrived.retain(|arrived| arrived.barrier.checkpoint >= oldest);
+        let Arrived { mut barrier, since } = self.arrived.pop_front()?;
+        let checkpoint = barrier.checkpoint;
+        let is_aligning = aligning == Some(checkpoint);
+        self.recorded.clear();
+        for (at, channel) in self.channels.iter_mut().enumerate() {
+            let has_come = std::mem::take(&mut channel.aligned) && is_aligning;
+            channel.is_recorded = !has_come && !channel.ended;
+            let mut before = channel.queue.iter().take_while(|_| !has_come);
+            while let Some(element) = before.next().filter(|_| channel.is_recorded) {
+                match element {
+                    Element::Batch(batch) => self.recorded.push((at, batch.duplicate())),
+                    Element::Barrier(other) => channel.is_recorded = other.checkpoint < checkpoint,
+                    Element::End => channel.is_recorded = false,
+                    Element::Watermark(_) | Element::Idle | Element::Active => {}
+                }
+            }
+        }
+        self.last_barrier = checkpoint;
+        self.alignment_ms = now - since;
+        barrier.overtakes = true;
+        Some(barrier)
+    }
+
+    /// A checkpoint has failed: its barrier overtakes nothing.
+    pub fn forget(&mut self, checkpoint: CheckpointId) {
+        self.arrived.retain(|arrived| arrived.barrier.checkpoint != checkpoint);
+    }
+
+    /// Whether batches that come are still part of a checkpoint.
+    pub fn is_recording(&self) -> bool {
+        self.channels.iter().any(|channel| channel.is_recorded)
+    }
+
+    /// Takes the batches that were overtaken, with their channels.
+    pub fn take_recorded(&mut self) -> Vec<(usize, AnyBatch)> {
+        self.channels.iter_mut().for_each(|channel| channel.is_recorded = false);
+        std::mem::take(&mut self.recorded)
     }
 
     /// Number of elements that wait on a channel.
@@ -210,7 +316,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn barrier(checkpoint: u64) -> Element {
-        Element::Barrier(Barrier { checkpoint, savepoint: None, stop: false })
+        Element::Barrier(Barrier { checkpoint, savepoint: None, stop: false, overtakes: false })
     }
 
     /// What one channel carries: numbers, barriers in order, then the end.
@@ -220,21 +326,24 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the interleaving, each cut holds exactly what came before the barrier on every channel.
+        /// Whatever the interleaving, each cut holds exactly what came before the barrier on every channel, be it processed
+        /// or, where the barrier has overtaken it, recorded.
         #[test]
         fn every_cut_is_consistent_under_any_interleaving(
             scripts in (1usize..4).prop_flat_map(|n| {
                 (0..n).map(channel_script).collect::<Vec<_>>()
             }),
-            order in proptest::collection::vec((any::<u16>(), any::<bool>()), 0..400),
+            order in proptest::collection::vec((any::<u16>(), any::<bool>(), any::<bool>()), 0..400),
         ) {
-            let mut inputs = Inputs::new(vec![0; scripts.len()], 8, true, MIN_TIMESTAMP);
+            let mut inputs = Inputs::new(vec![(0, Pattern::Hash); scripts.len()], 8, true, MIN_TIMESTAMP);
             let mut sent = vec![0usize; scripts.len()];
             let mut barriers = vec![0u64; scripts.len()];
             let mut ended = vec![false; scripts.len()];
             let mut seen = vec![0u64; scripts.len()];
             let mut cuts: Vec<(u64, Vec<u64>)> = Vec::new();
             let mut is_ended = false;
+            // A cut of which some records are still to come.
+            let mut open: Option<(u64, Vec<u64>)> = None;
             let drain = |inputs: &mut Inputs, seen: &mut Vec<u64>, cuts: &mut Vec<(u64, Vec<u64>)>, is_ended: &mut bool, most: usize| {
                 for _ in 0..most {
                     match inputs.next(0) {
@@ -249,16 +358,29 @@ mod tests {
                     }
                 }
             };
-            for (pick, also_drain) in order.into_iter().chain((0..400u16).map(|i| (i, true))) {
+            for (pick, also_drain, overtakes) in order.into_iter().chain((0..400u16).map(|i| (i, true, false))) {
                 let at = pick as usize % scripts.len();
                 match scripts[at].get(sent[at]) {
-                    Some(Some(record)) => inputs.push(at, Element::Batch(Box::new(Rows::untimed(vec![*record])))),
-                    Some(None) => { barriers[at] += 1; inputs.push(at, barrier(barriers[at])) }
-                    None if !ended[at] => { ended[at] = true; inputs.push(at, Element::End) }
+                    Some(Some(record)) => {
+                        inputs.push(at, Element::Batch(Box::new(Rows::untimed(vec![*record]))), || 0);
+                    }
+                    Some(None) => { barriers[at] += 1; inputs.push(at, barrier(barriers[at]), || 0) }
+                    None if !ended[at] => { ended[at] = true; inputs.push(at, Element::End, || 0) }
                     None => {}
                 }
                 sent[at] += 1;
-                if also_drain { drain(&mut inputs, &mut seen, &mut cuts, &mut is_ended, 3) }
+                if overtakes && open.is_none() && inputs.overtakes_at(0).is_some() {
+                    let barrier = inputs.overtake(0).expect("one has come");
+                    open = Some((barrier.checkpoint, seen.clone()));
+                }
+                if let Some((checkpoint, mut cut)) = open.take_if(|_| !inputs.is_recording()) {
+                    for (_, batch) in inputs.take_recorded() {
+                        let rows = downcast::<Rows<u64>>(batch).unwrap();
+                        for record in rows.records { cut[record as usize] += 1 }
+                    }
+                    cuts.push((checkpoint, cut));
+                }
+                if also_drain && open.is_none() { drain(&mut inputs, &mut seen, &mut cuts, &mut is_ended, 3) }
             }
             drain(&mut inputs, &mut seen, &mut cuts, &mut is_ended, usize::MAX);
             prop_assert!(is_ended);
@@ -292,16 +414,16 @@ mod tests {
     fn only_exactly_once_holds_records_behind_a_barrier_back() {
         let record = |n: u64| Element::Batch(Box::new(Rows::untimed(vec![n])));
         for exactly_once in [true, false] {
-            let mut inputs = Inputs::new([0, 0], 8, exactly_once, MIN_TIMESTAMP);
-            inputs.push(0, record(1));
-            inputs.push(0, barrier(1));
-            inputs.push(0, record(2));
+            let mut inputs = Inputs::new([(0, Pattern::Hash); 2], 8, exactly_once, MIN_TIMESTAMP);
+            inputs.push(0, record(1), || 0);
+            inputs.push(0, barrier(1), || 0);
+            inputs.push(0, record(2), || 0);
             let seen: Vec<_> = std::iter::from_fn(|| next(&mut inputs)).collect();
             assert_eq!(seen, if exactly_once { vec!["[1]"] } else { vec!["[1]", "[2]"] });
             assert!(inputs.is_aligning());
             // The other channel's records come before its barrier, which lets the one barrier through.
-            inputs.push(1, record(3));
-            inputs.push(1, barrier(1));
+            inputs.push(1, record(3), || 0);
+            inputs.push(1, barrier(1), || 0);
             let seen: Vec<_> = std::iter::from_fn(|| next(&mut inputs)).collect();
             let behind =
                 if exactly_once { vec!["[3]", "barrier 1", "[2]"] } else { vec!["[3]", "barrier 1"] };
@@ -312,9 +434,9 @@ mod tests {
 
     #[test]
     fn credit_comes_back_in_halves_of_the_window() {
-        let mut inputs = Inputs::new([0], 8, true, MIN_TIMESTAMP);
+        let mut inputs = Inputs::new([(0, Pattern::Hash)], 8, true, MIN_TIMESTAMP);
         for _ in 0..8 {
-            inputs.push(0, Element::Batch(Box::new(Rows::untimed(vec![1u64]))));
+            inputs.push(0, Element::Batch(Box::new(Rows::untimed(vec![1u64]))), || 0);
         }
         let credits: Vec<_> = std::iter::from_fn(|| inputs.next(0)).filter_map(|next| next.2).collect();
         assert_eq!(credits, [CreditDue { channel: 0, count: 4 }; 2]);
@@ -322,9 +444,9 @@ mod tests {
 
     #[test]
     fn waiting_watermarks_become_one() {
-        let mut inputs = Inputs::new([0], 8, true, MIN_TIMESTAMP);
+        let mut inputs = Inputs::new([(0, Pattern::Hash)], 8, true, MIN_TIMESTAMP);
         for time in 0..1000 {
-            inputs.push(0, Element::Watermark(time));
+            inputs.push(0, Element::Watermark(time), || 0);
         }
         assert!(matches!(inputs.next(0), Some((0, Element::Watermark(999), None))));
         assert!(inputs.next(0).is_none());

@@ -1,16 +1,19 @@
 //! The output channels of a subtask: partitioners, batches being gathered, credit. Plain data; sending is the
 //! caller's.
 
+use hurtig_dataflow::batch::AnyBatch;
 use hurtig_dataflow::chain::EdgeOutput;
 use hurtig_dataflow::element::Element;
 use hurtig_dataflow::error::OpResult;
-use hurtig_dataflow::partition::Partitioner;
+use hurtig_dataflow::ids::CheckpointId;
+use hurtig_dataflow::partition::{Partitioner, Pattern};
 use hurtig_dataflow::time::Timestamp;
 use std::collections::VecDeque;
 
 /// One outgoing edge.
 struct Edge {
     partitioner: Box<dyn Partitioner>,
+    may_be_overtaken: bool,
     first: usize,
     channels: usize,
     records: u64,
@@ -19,6 +22,15 @@ struct Edge {
 struct Channel {
     credits: u32,
     pending: VecDeque<Element>,
+}
+
+impl Channel {
+    /// Where a checkpoint's barrier waits.
+    fn barrier(&self, checkpoint: CheckpointId) -> Option<usize> {
+        let is_it =
+            |element: &Element| matches!(element, Element::Barrier(it) if it.checkpoint == checkpoint);
+        self.pending.iter().position(is_it)
+    }
 }
 
 /// The output channels of a subtask.
@@ -35,14 +47,16 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Outputs over edges given by their partitioner and number of channels; every channel starts with `credits`.
-    pub fn new(edges: Vec<(Box<dyn Partitioner>, usize)>, credits: u32, batch_size: usize) -> Self {
+    /// Outputs over edges given by the way of records, their partitioner and number of channels; every channel starts with
+    /// `credits`.
+    pub fn new(edges: Vec<(Pattern, Box<dyn Partitioner>, usize)>, credits: u32, batch_size: usize) -> Self {
         let mut first = 0;
         let edges: Vec<_> = edges
             .into_iter()
-            .map(|(partitioner, channels)| {
+            .map(|(pattern, partitioner, channels)| {
                 first += channels;
-                Edge { partitioner, first: first - channels, channels, records: 0 }
+                let may_be_overtaken = pattern.may_be_overtaken();
+                Edge { partitioner, may_be_overtaken, first: first - channels, channels, records: 0 }
             })
             .collect();
         let channels = (0..first).map(|_| Channel { credits, pending: VecDeque::new() }).collect();
@@ -89,6 +103,36 @@ impl Outputs {
     /// Batches sent.
     pub fn batches(&self) -> u64 {
         self.batches
+    }
+
+    /// Whether a checkpoint's barrier waits on a channel where it may overtake what is before it.
+    pub fn is_barrier_waiting(&self, checkpoint: CheckpointId) -> bool {
+        let edges = self.edges.iter().filter(|edge| edge.may_be_overtaken);
+        let mut channels = edges.flat_map(|edge| &self.channels[edge.first..edge.first + edge.channels]);
+        self.waiting > 0 && channels.any(|channel| channel.barrier(checkpoint).is_some())
+    }
+
+    /// Lets a checkpoint's barrier overtake the batches that wait for credit before it. Returns those, with their
+    /// channels.
+    pub fn overtake(&mut self, checkpoint: CheckpointId) -> Vec<(usize, AnyBatch)> {
+        let mut overtaken = Vec::new();
+        for edge in self.edges.iter().filter(|edge| edge.may_be_overtaken) {
+            for at in edge.first..edge.first + edge.channels {
+                let channel = &mut self.channels[at];
+                let found = channel
+                    .barrier(checkpoint)
+                    .and_then(|place| channel.pending.remove(place).zip(Some(place)));
+                let Some((Element::Barrier(mut barrier), place)) = found else { continue };
+                let before = channel.pending.iter().take(place);
+                overtaken.extend(before.filter_map(|element| match element {
+                    Element::Batch(batch) => Some((at, batch.duplicate())),
+                    _ => None,
+                }));
+                barrier.overtakes = true;
+                channel.pending.push_front(Element::Barrier(barrier));
+            }
+        }
+        overtaken
     }
 
     /// Since when records wait for their batch to fill.
@@ -196,7 +240,7 @@ mod tests {
     fn outputs(channels: usize, credits: u32) -> Outputs {
         let place = PartitionerPlace { subtask: 0, channels, max_parallelism: 128 };
         let partitioner = (Partitioning::rebalance::<u64>().factory)(place);
-        Outputs::new(vec![(partitioner, channels)], credits, 4)
+        Outputs::new(vec![(Pattern::Rebalance, partitioner, channels)], credits, 4)
     }
 
     fn drain(outputs: &mut Outputs, mut send: impl FnMut(usize, Element)) {

@@ -1,18 +1,22 @@
 //! A subtask's snapshots: begun at a barrier, drained in slices between batches, written by a task of its own.
 
+use super::neighbours::LIMITS;
 use super::{Running, SubtaskMessage, snapshot_dir};
 use crate::clock::Clock;
 use crate::master::{JobMasterMessage, SubtaskEvent};
 use hurtig_dataflow::Timestamp;
+use hurtig_dataflow::batch::AnyBatch;
 use hurtig_dataflow::chain::{Chunk, OperatorError};
 use hurtig_dataflow::element::{Barrier, Element};
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::ids::CheckpointId;
-use hurtig_dataflow::snapshot::{OperatorSnapshot, SubtaskSnapshot};
+use hurtig_dataflow::snapshot::{InFlight, OperatorSnapshot, SubtaskSnapshot};
 use hurtig_dataflow::source::AnyAssignment;
 use hurtig_dataflow::state::{Budget, Extent};
+use hurtig_dataflow::wire::{BatchCodec, EncodeError};
 use hurtig_state::{Error, Layer, Lineage, SnapshotHandle, SnapshotWriter, SubtaskMetadata};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Slices that wait to be written at most; the subtask drains no more meanwhile.
@@ -33,6 +37,9 @@ const LARGE_SLICE: (usize, usize) = (4_096, 1 << 20);
 /// How long to wait, in milliseconds, when the writer is behind.
 const WRITER_BEHIND_MS: i64 = 2;
 
+/// Elements that may wait at the outputs when an operator is to finish what it is doing, so that a barrier can overtake.
+const MOST_OVERRUN: usize = 256;
+
 /// From the enumerator and the coordinator: what keeps its order.
 pub(super) enum FromMaster {
     Assigned(AnyAssignment),
@@ -49,6 +56,8 @@ pub(super) struct Snapshots {
     /// What the snapshot under way holds, and when its barrier came.
     announced: (Extent, u64),
     writing: Option<Writing>,
+    /// What the barrier of the snapshot under way has overtaken at the outputs.
+    overtaken: Vec<(usize, AnyBatch)>,
     /// Checkpoints that have failed, and whose barrier may still come.
     aborted: Vec<CheckpointId>,
     /// When time was last looked at, and the time that draining may take.
@@ -59,8 +68,34 @@ pub(super) struct Snapshots {
 /// A snapshot that is handed to its writer.
 struct Writing {
     checkpoint: CheckpointId,
-    /// `None` says that nothing follows. A channel that ends without it is that of a snapshot given up.
-    to: mpsc::Sender<Option<Vec<Chunk>>>,
+    /// When its barrier had passed the chain.
+    since: Timestamp,
+    is_drained: bool,
+    /// A channel that ends without [`Slice::Last`] is that of a snapshot given up.
+    to: mpsc::Sender<Slice>,
+}
+
+/// What a snapshot's writer is given.
+enum Slice {
+    Rows(Vec<Chunk>),
+    /// Nothing follows but what the barrier has overtaken.
+    Last(Vec<Overtaken>),
+}
+
+/// A batch that a barrier has overtaken, and its way.
+struct Overtaken {
+    path: Arc<Path>,
+    batch: AnyBatch,
+}
+
+/// The way of the batches of a channel, for checkpoints that hold some.
+pub(super) struct Path {
+    pub(super) uid: String,
+    pub(super) port: usize,
+    pub(super) subtask: usize,
+    /// Whether it is an input channel of the subtask that takes the snapshot.
+    pub(super) is_input: bool,
+    pub(super) codec: Arc<dyn BatchCodec>,
 }
 
 impl Snapshots {
@@ -71,6 +106,7 @@ impl Snapshots {
             held: None,
             announced: (Extent::Base, 0),
             writing: None,
+            overtaken: Vec::new(),
             aborted: Vec::new(),
             worked_until: 0,
             credit_ns: 0,
@@ -124,7 +160,7 @@ impl Running {
         let is_aborted = self.snapshots.aborted.contains(&checkpoint);
         self.snapshots.aborted.retain(|aborted| *aborted > checkpoint);
         if is_aborted {
-            self.chain.abandon_snapshot();
+            self.give_up_snapshot();
             return;
         }
         let committables = self.prepared.iter().map(|(_, committables)| committables.clone()).collect();
@@ -135,15 +171,16 @@ impl Running {
         let alignment_ms = self.report.alignment_ms;
         let synchronous_us = (self.clock.nanos() - since_ns) / 1_000;
         let (to, from) = mpsc::channel(MOST_WAITING);
-        self.snapshots.writing = Some(Writing { checkpoint, to });
+        let since_ms = self.clock.now();
+        self.snapshots.writing = Some(Writing { checkpoint, since: since_ms, is_drained: false, to });
         self.tasks.spawn(async move {
-            let head = SubtaskSnapshot { checkpoint, operators };
+            let head = SubtaskSnapshot { checkpoint, operators, in_flight: Vec::new() };
             let written = match store.writer(job, &snapshot_dir(&barrier), id, attempt, head) {
                 Ok(writer) => write(writer, from).await,
                 Err(error) => Err(error),
             };
             let event = match written {
-                Ok(Some(layer)) => {
+                Ok(Some((layer, in_flight_bytes))) => {
                     let written_bytes = layer.stored_bytes();
                     snapshot.layers.push(layer);
                     if barrier.savepoint.is_none() {
@@ -152,7 +189,13 @@ impl Running {
                             myself.cast(SubtaskMessage::Stored { checkpoint, snapshot: snapshot.clone() });
                     }
                     let metadata = SubtaskMetadata { snapshot, committables, written_bytes, since };
-                    SubtaskEvent::Acknowledged { checkpoint, metadata, alignment_ms, synchronous_us }
+                    SubtaskEvent::Acknowledged {
+                        checkpoint,
+                        metadata,
+                        alignment_ms,
+                        synchronous_us,
+                        in_flight_bytes,
+                    }
                 }
                 Ok(None) => return,
                 Err(error) => SubtaskEvent::Declined { checkpoint, reason: describe(&error) },
@@ -163,12 +206,91 @@ impl Running {
 
     /// A checkpoint has failed: its snapshot is of no use.
     pub(super) fn abort_snapshot(&mut self, checkpoint: CheckpointId) {
+        self.inputs.forget(checkpoint);
         if self.snapshots.writing.as_ref().is_some_and(|writing| writing.checkpoint == checkpoint) {
-            self.chain.abandon_snapshot();
-            self.snapshots.writing = None;
+            self.give_up_snapshot();
         } else if checkpoint > self.last_barrier {
             self.snapshots.aborted.push(checkpoint);
         }
+    }
+
+    fn give_up_snapshot(&mut self) {
+        self.chain.abandon_snapshot();
+        self.snapshots.writing = None;
+        self.snapshots.overtaken.clear();
+        self.inputs.take_recorded();
+    }
+
+    /// Whether the snapshot under way still waits for batches that its barrier has overtaken, or may.
+    fn is_gathering(&self) -> bool {
+        let Some(writing) = &self.snapshots.writing else { return false };
+        self.settings.alignment_timeout_ms.is_some()
+            && (self.inputs.is_recording() || self.outputs.is_barrier_waiting(writing.checkpoint))
+    }
+
+    /// Whether all is done for the snapshot under way but to wait for such batches.
+    fn is_drained(&self) -> bool {
+        self.snapshots.writing.as_ref().is_some_and(|writing| writing.is_drained) && self.is_gathering()
+    }
+
+    /// Whether a snapshot is under way, so that the next barrier has to wait.
+    pub(super) fn is_snapshotting(&self) -> bool {
+        let is_gathering = self.settings.alignment_timeout_ms.is_some() && self.snapshots.writing.is_some();
+        self.chain.is_snapshotting() || is_gathering
+    }
+
+    fn take_overtaken(&mut self) -> Vec<Overtaken> {
+        let recorded = self.inputs.take_recorded().into_iter();
+        let received =
+            recorded.map(|(at, batch)| Overtaken { path: Arc::clone(&self.input_paths[at]), batch });
+        let waiting = self.snapshots.overtaken.drain(..);
+        let sent = waiting.map(|(at, batch)| Overtaken { path: Arc::clone(&self.output_paths[at]), batch });
+        received.chain(sent).collect()
+    }
+
+    /// When a barrier that waits is to overtake what is before it.
+    pub(super) fn overtakes_at(&self) -> Option<Timestamp> {
+        let timeout_ms = self.settings.alignment_timeout_ms?;
+        let writing = self.snapshots.writing.as_ref();
+        let waits = writing.filter(|writing| self.outputs.is_barrier_waiting(writing.checkpoint));
+        let at_outputs = waits.map(|writing| writing.since.saturating_add(timeout_ms));
+        let at_inputs = self.inputs.overtakes_at(timeout_ms).filter(|_| !self.is_snapshotting());
+        at_outputs.into_iter().chain(at_inputs).min()
+    }
+
+    /// Lets a barrier that has waited too long overtake what is before it. Returns whether one has.
+    pub(super) fn overtake_if_due(&mut self, now: Timestamp) -> Result<bool, OperatorError> {
+        if self.overtakes_at().is_none_or(|at| at > now) {
+            return Ok(false);
+        }
+        if self.overtake_at_outputs() {
+            return Ok(true);
+        }
+        // What an operator is in the middle of cannot be part of a snapshot.
+        while !self.chain.is_at_rest() {
+            let has_room = self.outputs.waiting() < MOST_OVERRUN;
+            if !has_room || !self.chain.step(now, &mut self.outputs)? {
+                return Ok(false);
+            }
+        }
+        let Some(barrier) = self.inputs.overtake(now) else { return Ok(false) };
+        self.announce(&barrier);
+        self.chain.push(0, Element::Barrier(barrier));
+        while !self.chain.is_at_rest() && self.chain.step(now, &mut self.outputs)? {}
+        self.take_snapshots();
+        self.overtake_at_outputs();
+        Ok(true)
+    }
+
+    fn overtake_at_outputs(&mut self) -> bool {
+        let Some(checkpoint) = self.snapshots.writing.as_ref().map(|writing| writing.checkpoint) else {
+            return false;
+        };
+        let is_waiting = self.outputs.is_barrier_waiting(checkpoint);
+        if is_waiting {
+            self.snapshots.overtaken = self.outputs.overtake(checkpoint);
+        }
+        is_waiting
     }
 
     /// Hands the next slice to the writer. Returns whether there was room for it.
@@ -182,8 +304,7 @@ impl Running {
             Err(mpsc::error::TrySendError::Full(())) => return Ok(false),
             Err(mpsc::error::TrySendError::Closed(())) => {
                 // The writer has failed, and said so to the master.
-                self.chain.abandon_snapshot();
-                self.snapshots.writing = None;
+                self.give_up_snapshot();
                 return Ok(true);
             }
         };
@@ -194,25 +315,31 @@ impl Running {
         self.report.slowest_slice_us = self.report.slowest_slice_us.max(slice_us);
         let mut room = room.into_iter();
         if let (false, Some(place)) = (chunks.is_empty(), room.next()) {
-            place.send(Some(chunks));
+            place.send(Slice::Rows(chunks));
         }
-        if let (true, Some(place)) = (is_done, room.next()) {
-            place.send(None);
+        if !is_done {
+            return Ok(true);
         }
-        drop(room);
-        if is_done {
-            self.snapshots.writing = None;
+        if self.is_gathering() {
+            if let Some(writing) = &mut self.snapshots.writing {
+                writing.is_drained = true;
+            }
+            return Ok(true);
         }
+        if let Some(place) = room.next() {
+            place.send(Slice::Last(self.take_overtaken()));
+        }
+        self.snapshots.writing = None;
         Ok(true)
     }
 
     /// Drains between two batches, for as long as the work before has earned.
     pub(super) fn drain_at_work(&mut self) -> Result<(), OperatorError> {
-        if self.snapshots.writing.is_none() {
+        if self.snapshots.writing.is_none() || self.is_drained() {
             return Ok(());
         }
         self.snapshots.earn(&self.clock);
-        while self.snapshots.writing.is_some() && self.snapshots.credit_ns > 0 {
+        while self.snapshots.writing.is_some() && !self.is_drained() && self.snapshots.credit_ns > 0 {
             let has_room = self.drain(SLICE)?;
             self.snapshots.spend(&self.clock);
             if !has_room {
@@ -227,8 +354,12 @@ impl Running {
         if self.snapshots.writing.is_none() {
             return Ok(None);
         }
-        let has_room = self.drain(LARGE_SLICE)?;
+        let has_room = self.is_drained() || self.drain(LARGE_SLICE)?;
         self.snapshots.credit_ns = 0;
+        if self.is_drained() {
+            // A message or the time-out goes on with it.
+            return Ok(None);
+        }
         let goes_on = self.snapshots.writing.is_some() || !self.snapshots.waiting.is_empty();
         let goes_on = goes_on || self.snapshots.held.is_some();
         Ok(goes_on.then_some(if has_room { now } else { now + WRITER_BEHIND_MS }))
@@ -236,7 +367,7 @@ impl Running {
 
     /// Whether the inputs have to wait because the next barrier has come while the snapshot of the last is under way.
     pub(super) fn is_held_back(&mut self) -> Result<bool, OperatorError> {
-        if self.chain.is_snapshotting() {
+        if self.is_snapshotting() {
             return Ok(self.snapshots.held.is_some() || !self.snapshots.waiting.is_empty());
         }
         if let Some((port, barrier)) = self.snapshots.held.take() {
@@ -247,15 +378,47 @@ impl Running {
     }
 }
 
-/// Writes what comes. `None` if the snapshot was given up.
+/// Writes what comes. Returns the layer, and how many bytes of it the barrier has overtaken; `None` if the snapshot was
+/// given up.
 async fn write(
     mut writer: SnapshotWriter,
-    mut from: mpsc::Receiver<Option<Vec<Chunk>>>,
-) -> Result<Option<Layer>, Error> {
+    mut from: mpsc::Receiver<Slice>,
+) -> Result<Option<(Layer, u64)>, Error> {
     while let Some(slice) = from.recv().await {
-        let Some(chunks) = slice else { return writer.finish().await.map(Some) };
-        writer.add(chunks).await?;
+        match slice {
+            Slice::Rows(chunks) => writer.add(chunks).await?,
+            Slice::Last(overtaken) => {
+                let in_flight = encode(overtaken).map_err(|source| Error::Internal {
+                    action: "serialise",
+                    what: "records that a barrier has overtaken",
+                    source: source.into(),
+                })?;
+                let bytes = in_flight.iter().flat_map(|to| &to.batches).map(|batch| batch.len() as u64).sum();
+                return writer.finish(in_flight).await.map(|layer| Some((layer, bytes)));
+            }
+        }
     }
     writer.abort().await;
     Ok(None)
+}
+
+fn encode(overtaken: Vec<Overtaken>) -> Result<Vec<InFlight>, EncodeError> {
+    let of_channel = overtaken.chunk_by(|a, b| Arc::ptr_eq(&a.path, &b.path));
+    let in_flight = of_channel.map(|batches| {
+        let Path { uid, port, subtask, is_input, codec } = &*batches[0].path;
+        let mut encoder = codec.encoder(LIMITS);
+        let encoded = batches.iter().map(|overtaken| {
+            let mut bytes = Vec::new();
+            encoder.encode(&*overtaken.batch, &mut bytes)?;
+            Ok(bytes.into())
+        });
+        Ok(InFlight {
+            uid: uid.clone(),
+            port: *port,
+            subtask: *subtask,
+            received: *is_input,
+            batches: encoded.collect::<Result<_, EncodeError>>()?,
+        })
+    });
+    in_flight.collect()
 }

@@ -141,6 +141,7 @@ async fn subtask(count: u64, work: Duration, flush_timeout_ms: i64) -> Running {
             flush_timeout_ms,
             credits: 100,
             exactly_once: true,
+            alignment_timeout_ms: None,
             checkpointing: false,
             strict: true,
             state_memory: None,

@@ -245,14 +245,14 @@ impl World {
             let extent = subtask.lineage.extent();
             let states = subtask.states.open_epoch(id, extent).unwrap();
             let operators = vec![OperatorSnapshot { uid: "count".into(), states, ..Default::default() }];
-            let head = SubtaskSnapshot { checkpoint: id, operators };
+            let head = SubtaskSnapshot { checkpoint: id, operators, in_flight: Vec::new() };
             let place = SubtaskId { vertex: 0, index };
             let mut writer = store.writer(JOB, &dir, place, Attempt(self.attempt), head)?;
             let mut out = Vec::new();
             while !subtask.states.drain(&mut Budget::new(10, 10_000), &mut out).unwrap() {}
             let chunk = |(state, rows)| Chunk { operator: 0, state, rows };
             writer.add(out.into_iter().map(chunk).collect()).await?;
-            let layer = writer.finish().await?;
+            let layer = writer.finish(Vec::new()).await?;
             let (written_bytes, since) = (layer.stored_bytes(), subtask.lineage.since());
             let mut snapshot = subtask.lineage.below(extent);
             snapshot.layers.push(layer);

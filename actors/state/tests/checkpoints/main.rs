@@ -3,6 +3,7 @@
 // The allowance for tests in the lint's settings does not reach helpers outside `#[test]` functions.
 #![allow(clippy::unwrap_used)]
 
+mod copies;
 mod damage;
 mod faults;
 mod restore;

@@ -62,7 +62,7 @@ pub(crate) fn snapshot(
             committables: vec![ByteBuf::from(b"transaction".to_vec())],
         }
     });
-    SubtaskSnapshot { checkpoint, operators: operators.collect() }
+    SubtaskSnapshot { checkpoint, operators: operators.collect(), in_flight: Vec::new() }
 }
 
 /// Writes a snapshot as a base.
@@ -83,7 +83,7 @@ pub(crate) async fn write(
     }
     let mut writer = store.writer(JOB, dir, subtask, attempt, snapshot).unwrap();
     writer.add(chunks).await.unwrap();
-    SnapshotHandle { layers: vec![writer.finish().await.unwrap()] }
+    SnapshotHandle { layers: vec![writer.finish(Vec::new()).await.unwrap()] }
 }
 
 /// Reads all of a snapshot.

@@ -32,8 +32,9 @@ fn summary(mut values: Vec<i64>) -> Value {
     })
 }
 
-fn kind(kind: CheckpointKind) -> &'static str {
-    match kind {
+fn kind(record: &CheckpointRecord) -> &'static str {
+    match record.kind {
+        CheckpointKind::Checkpoint if record.in_flight_bytes > 0 => "UNALIGNED_CHECKPOINT",
         CheckpointKind::Checkpoint => "CHECKPOINT",
         CheckpointKind::Savepoint => "SAVEPOINT",
         CheckpointKind::StoppingSavepoint => "SYNC_SAVEPOINT",
@@ -60,10 +61,10 @@ fn record_row(record: &CheckpointRecord, tasks: Map<String, Value>) -> Value {
         "end_to_end_duration": record.duration_ms(),
         "alignment_buffered": 0,
         "processed_data": 0,
-        "persisted_data": 0,
+        "persisted_data": record.in_flight_bytes,
         "num_subtasks": record.subtasks(),
         "num_acknowledged_subtasks": record.acknowledged(),
-        "checkpoint_type": kind(record.kind),
+        "checkpoint_type": kind(record),
         "tasks": tasks,
     });
     match record.state {
@@ -156,9 +157,9 @@ pub async fn config(app: Shared, Path(id): Path<String>) -> Result {
         "externalization": { "enabled": in_files, "delete_on_cancellation": false },
         "state_backend": "memory",
         "checkpoint_storage": if in_files { "FileSystemCheckpointStorage" } else { "JobManagerCheckpointStorage" },
-        "unaligned_checkpoints": false,
+        "unaligned_checkpoints": checkpoint.alignment_timeout.is_some(),
         "tolerable_failed_checkpoints": checkpoint.tolerable_failures,
-        "aligned_checkpoint_timeout": 0,
+        "aligned_checkpoint_timeout": checkpoint.alignment_timeout.map_or(0, ms),
         "checkpoints_after_tasks_finish": true,
         "state_changelog_enabled": false,
         "changelog_periodic_materialization_interval": 0,
@@ -190,7 +191,7 @@ fn vertex_row(record: &CheckpointRecord, part: &VertexPart) -> Value {
         "end_to_end_duration": last_at - record.triggered_at,
         "alignment_buffered": 0,
         "processed_data": 0,
-        "persisted_data": 0,
+        "persisted_data": part.in_flight_bytes,
         "num_subtasks": part.subtasks,
         "num_acknowledged_subtasks": part.acknowledged,
     })
@@ -221,7 +222,8 @@ pub async fn subtasks(app: Shared, Path((job, checkpoint, vertex)): Path<(String
         "end_to_end_duration": column(&|part| part.at - record.triggered_at),
         "checkpoint_duration": { "sync": column(&|part| part.synchronous_us as i64 / 1_000), "async": nothing() },
         "alignment": {
-            "buffered": nothing(), "processed": nothing(), "persisted": nothing(),
+            "buffered": nothing(), "processed": nothing(),
+            "persisted": column(&|part| part.in_flight_bytes as i64),
             "duration": column(&|part| part.alignment_ms),
         },
         "start_delay": nothing(),
@@ -237,9 +239,12 @@ pub async fn subtasks(app: Shared, Path((job, checkpoint, vertex)): Path<(String
                 "checkpointed_size": part.written_bytes,
                 "state_size": part.bytes,
                 "checkpoint": { "sync": part.synchronous_us / 1_000, "async": 0 },
-                "alignment": { "buffered": 0, "processed": 0, "persisted": 0, "duration": part.alignment_ms },
+                "alignment": {
+                    "buffered": 0, "processed": 0, "persisted": part.in_flight_bytes,
+                    "duration": part.alignment_ms,
+                },
                 "start_delay": 0,
-                "unaligned_checkpoint": false,
+                "unaligned_checkpoint": part.in_flight_bytes > 0,
                 "aborted": false,
                 "status": "completed",
             }),

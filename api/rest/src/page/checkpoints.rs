@@ -125,6 +125,7 @@ fn history(book: &CheckpointBook, now: i64) -> Markup {
                     th.number scope="col" { "No." } th scope="col" { "Kind" } th scope="col" { "State" }
                     th scope="col" { "Triggered (UTC)" } th.number scope="col" { "Duration" }
                     th.number scope="col" { "Subtasks" } th.number scope="col" { "Alignment" }
+                    th.number scope="col" { "Overtaken" }
                     th.number scope="col" { "Size" } th.number scope="col" { "Written" } th scope="col" { "Where, or why not" }
                 } }
                 tbody { @for record in &book.records { (row(record, now)) } }
@@ -157,6 +158,7 @@ fn row(record: &CheckpointRecord, now: i64) -> Markup {
             td.number { (words::duration(duration)) }
             td.number { (record.acknowledged()) "/" (record.subtasks()) }
             td.number { (words::duration(record.alignment_ms)) }
+            td.number { (words::bytes(record.in_flight_bytes)) }
             td.number { (words::bytes(record.bytes)) }
             td.number { (words::bytes(record.written_bytes)) }
             td.text {

@@ -23,6 +23,7 @@ pub(super) async fn make(app: &App, id: &str) -> PageResult {
             Region { id: "graph", content: graph::graph(&view) },
             Region { id: "charts", content: charts(&view) },
             Region { id: "vertices", content: vertices(&view) },
+            Region { id: "autoscaler", content: autoscaler(&view) },
         ],
         foot: html! { @if !view.job.status.state.is_terminal() { (actions(&view)) } },
         is_live: true,
@@ -127,6 +128,35 @@ fn row(view: &View, vertex: usize) -> Markup {
             td.number { (words::rate(rates.records_in + rates.records_read)) }
             td.number { (words::rate(rates.records_out)) }
             td { (watermark.map_or_else(|| "–".into(), words::watermark)) }
+        }
+    }
+}
+
+fn autoscaler(view: &View) -> Markup {
+    let advice = &view.job.advice;
+    html! {
+        @if !advice.is_empty() {
+            h2 { "Autoscaler" }
+            div.scroll { table {
+                thead { tr {
+                    th scope="col" { "Looked (UTC)" } th scope="col" { "Vertex" } th.number scope="col" { "Subtasks" }
+                    th.number scope="col" { "Wanted" } th.number scope="col" { "To process" }
+                    th.number scope="col" { "Would be busy" } th scope="col" { "Outcome" }
+                } }
+                tbody { @for advice in advice { @for (at, vertex) in advice.vertices.iter().enumerate() {
+                    tr {
+                        @if at == 0 {
+                            th scope="rowgroup" rowspan=(advice.vertices.len()) { (words::time(advice.at)) }
+                        }
+                        td { (words::name(&vertex.name)) }
+                        td.number { (vertex.parallelism) }
+                        td.number { @if vertex.wanted == vertex.parallelism { (vertex.wanted) } @else { strong { (vertex.wanted) } } }
+                        td.number { (words::rate(vertex.demand)) }
+                        td.number { (words::percent(vertex.utilization)) }
+                        @if at == 0 { td.text rowspan=(advice.vertices.len()) { (advice.outcome) } }
+                    }
+                } } }
+            } }
         }
     }
 }

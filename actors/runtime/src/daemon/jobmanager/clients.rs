@@ -91,6 +91,7 @@ impl State {
             seen: JobObservation::default(),
             call: Some(job.remember().call.clone()),
             placed: job.placed().clone(),
+            advice: job.advice(),
         };
         let (peer, kept) = (job.peer().cloned().filter(|_| !job.has_ended()), self.observation_file(id));
         self.tasks.spawn(async move {

@@ -6,7 +6,9 @@ use crate::machine::Machine;
 use crate::master::JobMasterMessage;
 use crate::node::Peer;
 use crate::process::child::ChildMessage;
-use crate::protocol::{Assignment, Call, Changed, GraphSummary, MasterSpec, RoleSpec, ToMaster, WorkerSpec};
+use crate::protocol::{
+    Advice, Assignment, Call, Changed, GraphSummary, MasterSpec, RoleSpec, ToMaster, WorkerSpec,
+};
 use crate::report::{CheckpointReport, JobStatus};
 use crate::resource::SlotGrant;
 use crate::status::JobState;
@@ -17,7 +19,7 @@ use hurtig_dataflow::error::describe;
 use hurtig_dataflow::ids::{Attempt, JobId};
 use hurtig_transport::{Authority, Identity, Name, Role, Tls, Validity};
 use ractor::{ActorId, ActorRef};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -30,6 +32,9 @@ const MASTER_DELAY: Duration = Duration::from_millis(250);
 
 /// Checkpoints that a new master is told of.
 const REMEMBERED_CHECKPOINTS: usize = 3;
+
+/// Findings of the autoscaler that are kept.
+const REMEMBERED_ADVICE: usize = 20;
 
 /// Certificates of a job's processes are good for so long: a job is to outlive any that was issued.
 const VALIDITY_DAYS: u32 = 3_650;
@@ -55,6 +60,8 @@ pub(super) struct Job {
     /// Whether a worker list of a life before this JobManager is still being gathered.
     is_taken_up: bool,
     fruitless: u32,
+    /// What the autoscaler has found last, the newest first.
+    advice: VecDeque<Advice>,
 }
 
 /// Makes the authority of a job, with the JobManager's own identity in it, in the job's folder.
@@ -129,6 +136,7 @@ impl Job {
             placed: BTreeMap::new(),
             is_taken_up: false,
             fruitless: 0,
+            advice: VecDeque::new(),
         })
     }
 
@@ -170,6 +178,19 @@ impl Job {
 
     pub(super) fn peer(&self) -> Option<&Peer> {
         self.peer.as_ref()
+    }
+
+    /// The autoscaler has found something. That all is well is not told twice.
+    pub(super) fn on_advice(&mut self, advice: Advice) {
+        if self.advice.front().is_some_and(|last| !last.is_change() && !advice.is_change()) {
+            self.advice.pop_front();
+        }
+        self.advice.push_front(advice);
+        self.advice.truncate(REMEMBERED_ADVICE);
+    }
+
+    pub(super) fn advice(&self) -> Vec<Advice> {
+        self.advice.iter().cloned().collect()
     }
 
     pub(super) fn placed(&self) -> &BTreeMap<WorkerId, String> {
