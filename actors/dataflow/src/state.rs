@@ -247,7 +247,7 @@ impl StateStore {
             state.spill(spill);
         }
         if let Some(at) = self.restored.iter().position(|snapshot| snapshot.name == name) {
-            let snapshot = self.restored.swap_remove(at);
+            let snapshot = &self.restored[at];
             if snapshot.kind != state.kind() {
                 return Err(Error::StateKind {
                     state: name.to_string(),
@@ -260,7 +260,8 @@ impl StateStore {
                 let (state, found) = (name.to_string(), snapshot.version);
                 return Err(Error::StateVersion { state, found, declared });
             }
-            state.restore(&snapshot)?;
+            state.restore(snapshot)?;
+            self.restored.swap_remove(at);
             self.check_store()?;
         }
         if let (Some(since), Some(state)) = (self.since, state.incremental()) {

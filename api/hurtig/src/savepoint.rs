@@ -87,6 +87,12 @@ pub enum SavepointError {
         /// The checkpoint.
         location: String,
     },
+    /// There is a savepoint where this one would be.
+    #[error("there is a savepoint at {location} already: write to another folder")]
+    Exists {
+        /// Where.
+        location: String,
+    },
     /// State of another number of key groups.
     #[error("operator '{uid}' has {found} key groups, the savepoint {expected}: make both with the same")]
     MaxParallelism {
@@ -325,6 +331,9 @@ impl SavepointWriter<'_> {
         let checkpoint = former.map_or(1, |former| former.checkpoint + 1);
         let dir = SnapshotDir::of_savepoint(checkpoint, store.location());
         let location = store.directory(job, &dir)?;
+        if CheckpointStore::load(&location).await.is_ok() {
+            return Err(SavepointError::Exists { location });
+        }
         let mut vertices = Vec::new();
         for (uid, content) in self.operators {
             let snapshot = match (content, self.former) {

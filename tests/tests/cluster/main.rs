@@ -16,8 +16,9 @@ use hurtig_tests::folders::{self, flights_data, published_files, sorted_lines, s
 use hurtig_tests::processes::{kill, listening, running_from, signal, until, until_equal, wait_until};
 use hurtig_tests::programs::{failure, says};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 use tempfile::{TempDir, tempdir};
 
@@ -484,10 +485,17 @@ fn a_local_cluster_is_one_command() {
     let folder = folder();
     let address = free_address().to_string();
     let hurtig = |args: &[&str]| local(&folder, &address, args);
-    let mut cluster = hurtig(&["cluster", "--taskmanagers", "2", "--slots", "1"]).spawn().expect("a cluster");
-    wait_until("the cluster", SOON, || {
-        hurtig(&["list"]).output().is_ok_and(|output| output.status.success())
-    });
+    let mut command = hurtig(&["cluster", "--taskmanagers", "2", "--slots", "1"]);
+    let mut cluster = command.stdout(Stdio::piped()).spawn().expect("a cluster");
+    let mut lines = BufReader::new(cluster.stdout.take().expect("its output")).lines();
+    let mut told = || lines.next().expect("a line").expect("UTF-8");
+    // It says so once programs can be submitted.
+    says(&told(), &["A JobManager at", &address, "2 TaskManagers with 1 slot each"]);
+    says(&told(), &["The web page is at http://"]);
+    says(&told(), &["hurtig run PROGRAM"]);
+    for daemon in ["JobManager", "TaskManager 1", "TaskManager 2"] {
+        says(&told(), &[daemon, "process "]);
+    }
     let out = folder.path().join("out");
     let run = hurtig(&["run", "-q", PROGRAM, "-p2", "--", "sessions", text(&out), "500"]).output();
     let run = run.expect("the command starts");

@@ -278,6 +278,8 @@ fn config(number: u64, seed: &mut Seed) -> Config {
     config.cluster.jobmanager = "127.0.0.1:6123".into();
     config.cluster.host = "127.0.0.1".into();
     config.exchange.credits = 1 + seed.below(8) as usize;
+    config.checkpoint.alignment_timeout = (seed.below(2) == 0).then(|| Duration::from_millis(seed.below(20)));
+    config.state.local_recovery = seed.below(4) == 0;
     config
 }
 

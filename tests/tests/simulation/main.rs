@@ -141,6 +141,7 @@ fn random_config(seed: &mut Seed) -> Config {
     config.checkpoint.tolerable_failures = 1_000;
     let timeout = Duration::from_millis(seed.below(20));
     config.checkpoint.alignment_timeout = [None, Some(Duration::ZERO), Some(timeout)][seed.below(3) as usize];
+    config.state.local_recovery = seed.below(4) == 0;
     config.taskmanager.count = 2 + seed.below(2) as usize;
     config
 }

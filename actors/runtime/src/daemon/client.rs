@@ -109,7 +109,14 @@ impl ClusterClient {
             _ => ClientError::Unreachable { address: address.clone(), source },
         };
         let node = machine.node(node_options(config), Arc::new(|_| {}), None).await.map_err(unreachable)?;
-        let peer = job_managers.dial(&node, tls).await.map_err(unreachable)?;
+        let peer = match job_managers.dial(&node, tls).await {
+            Ok(peer) => peer,
+            Err(error) => {
+                // A process has one node, and the next try begins another.
+                node.shutdown().await;
+                return Err(unreachable(error));
+            }
+        };
         Ok(ClusterClient(Way::Dialled(Dialled {
             node,
             job_managers,
