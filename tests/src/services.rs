@@ -79,6 +79,7 @@ impl Drop for S3 {
 pub struct Hdfs {
     servers: Vec<Child>,
     name_node: SocketAddr,
+    page: SocketAddr,
     _folder: TempDir,
 }
 
@@ -92,6 +93,12 @@ fn write_site(file: &Path, properties: &[(&str, String)]) {
 }
 
 impl Hdfs {
+    /// Number of files and folders there are.
+    pub fn files(&self) -> u64 {
+        let state = get(self.page, "/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState");
+        state["beans"][0]["FilesTotal"].as_u64().unwrap_or_default()
+    }
+
     /// Formats a file system and starts it.
     ///
     /// # Panics
@@ -140,7 +147,7 @@ impl Hdfs {
         };
         let formatted = java("namenode.NameNode", "format.log").args(["-format", "-nonInteractive"]).status();
         assert!(formatted.expect("java starts").success(), "{:?}", fs::read_to_string(at("format.log")));
-        let mut hdfs = Hdfs { servers: Vec::new(), name_node, _folder: folder };
+        let mut hdfs = Hdfs { servers: Vec::new(), name_node, page, _folder: folder };
         for (class, log, port) in [
             ("namenode.NameNode", "namenode.log", name_node),
             ("datanode.DataNode", "datanode.log", data_control),

@@ -28,6 +28,12 @@
 //! * 2026-11: a subtask that starts anew from a checkpoint of its own job goes on with deltas on top of it, unless its
 //!   operators or key groups are others; what is restored from elsewhere may be deleted by others, and is followed by a
 //!   base.
+//! * 2026-11: what a barrier has overtaken is restored by its receivers, before anything else comes to them: what they had,
+//!   then what their senders still had. So it goes the same way at any parallelism, and no sender has to know of it. All of
+//!   it is in the foot of snapshot files, which every process reads: it is bounded by the credits.
+//! * 2026-11: where workers are other processes, the master reads no state but its description, and everything only after a
+//!   worker could not read its part: then it has to find out which checkpoint can be restored.
+//! * 2026-11: the autoscaler is a client like any other, which watches jobs and rescales them: nothing else knows of it.
 //! * 2026-11: the end of a job is a checkpoint like any other, asked of subtasks that have ended.
 //! * 2026-11: a job is rescaled by giving it another master, with the graph planned anew, after a checkpoint: all that
 //!   makes it safe to interrupt is there already for masters that die. A savepoint instead would not do, since the job

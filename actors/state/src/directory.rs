@@ -174,11 +174,19 @@ impl Directory {
             let directory = self.clone();
             async move { directory.remove_object(&file.location).await }
         });
-        stream::iter(removals).buffer_unordered(PARALLEL_REQUESTS).try_collect().await
+        let removed: Result<(), Error> =
+            stream::iter(removals).buffer_unordered(PARALLEL_REQUESTS).try_collect().await;
+        removed?;
+        self.remove_if_empty().await;
+        Ok(())
     }
 
     /// Removes the directory if there is nothing in it.
     pub(crate) async fn remove_if_empty(&self) {
+        if self.url.starts_with("hdfs:") {
+            // Directories are things there too. It is deleted only if nothing is in it.
+            let _ = self.remove_object(&self.root).await;
+        }
         if self.is_local {
             let path = self.url.clone();
             // Fails while something is in it, as it should; an empty directory left behind harms nobody.

@@ -29,6 +29,8 @@
 //! * 2026-11: S3 and HDFS are features: their clients take longer to build than all else here. Their settings come from
 //!   the environment, as with all tools that speak to them: keys in a configuration would be told to every process, and
 //!   shown on pages.
+//! * 2026-11: local copies are whole files under their own names, checked as the others are, rather than a second way to
+//!   keep state: what is wrong with one is seen, and the file in the store is read instead.
 //! * 2026-11: a transient failure while listing checkpoints is an error, not a skipped checkpoint: falling back to an
 //!   older one than need be would repeat what sinks have already published.
 

@@ -327,6 +327,7 @@ impl SavepointWriter<'_> {
     pub async fn write(self, target: &str) -> Result<String, SavepointError> {
         let store = CheckpointStore::open(target)?;
         let former = self.former.map(|savepoint| &savepoint.metadata);
+        #[allow(clippy::disallowed_methods, reason = "a name that differs from all others")]
         let job = former.map_or_else(|| JobId(rand::random()), |former| former.job);
         let checkpoint = former.map_or(1, |former| former.checkpoint + 1);
         let dir = SnapshotDir::of_savepoint(checkpoint, store.location());

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Some((name, rest)) if name == "groups" => write_from_two_groups(env, rest),
         Some((name, rest)) if name == "benchmark" => benchmark(env, rest),
         Some((name, rest)) if name == "resources" => write_with_resources(env, rest),
+        Some((name, rest)) if name == "sleepy" => write_sleepily(env, rest),
         Some((name, rest)) if name == "in-memory" => stay_in_memory(env, rest),
         Some((name, _)) if name == "spin" => {
             spin(env);
@@ -111,6 +112,21 @@ fn write_marked(env: &Environment, args: &[String]) -> Result<(), BoxError> {
         .map(|(_, text)| text)
         .sink_to(FileSink::text(folder))
         .uid("files");
+    Ok(())
+}
+
+/// Writes the numbers of events, for each of which a subtask needs some time: `sleepy FOLDER PER_SECOND MILLISECONDS`.
+fn write_sleepily(env: &Environment, args: &[String]) -> Result<(), BoxError> {
+    let [folder, per_second, pause_ms] = args else {
+        return Err("folder, events per second and milliseconds".into());
+    };
+    let pause = Duration::from_millis(pause_ms.parse()?);
+    let slow = events(env, "events", u64::MAX / 2, per_second.parse()?).rebalance().map(move |event| {
+        #[allow(clippy::disallowed_methods, reason = "it is to keep its subtask at work")]
+        std::thread::sleep(pause);
+        event.n.to_string()
+    });
+    slow.uid("sleepy").sink_to(FileSink::text(folder)).uid("files");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Jobs on a cluster of real processes: one JobManager and three TaskManagers with two slots each. What a job writes
 //! there is what it writes when the program is run by hand, whichever process is killed meanwhile.
 
+mod autoscaler;
 mod certificates;
 mod ending;
 mod isolation;

@@ -36,7 +36,13 @@ fn a_job_lives_on_checkpoints_in_s3() {
 #[test]
 fn a_job_lives_on_checkpoints_in_hdfs() {
     let hdfs = Hdfs::start();
-    lives_on(&cluster(), &hdfs.url("hurtig/checkpoints"));
+    let cluster = cluster();
+    lives_on(&cluster, &hdfs.url("hurtig/checkpoints"));
+    // Checkpoints that are deleted leave no folder behind.
+    let jobs: Value = serde_json::from_str(&cluster.call(&["list", "--json"])).expect("JSON");
+    let jobs = jobs.as_array().expect("jobs").iter();
+    let taken: u64 = jobs.filter_map(|job| job["checkpoints"].as_u64()).sum();
+    assert!(hdfs.files() < 30 + taken / 4, "{} files and folders after {taken} checkpoints", hdfs.files());
 }
 
 #[test]

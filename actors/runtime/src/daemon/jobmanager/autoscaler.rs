@@ -10,6 +10,7 @@ use crate::daemon::client::ClusterClient;
 use crate::protocol::{Advice, Observed, VertexAdvice};
 use crate::report::SubtaskReport;
 use crate::status::JobState;
+use crate::tasks::Tasks;
 use demand::{Aim, Need, needs};
 use hurtig_dataflow::Timestamp;
 use hurtig_dataflow::ids::{Attempt, JobId, SubtaskId};
@@ -40,6 +41,7 @@ pub(super) struct State {
     daemon: ActorRef<DaemonMessage>,
     client: Arc<ClusterClient>,
     clock: Clock,
+    tasks: Tasks,
     /// None for jobs that do not want it.
     watches: BTreeMap<JobId, Option<Watch>>,
 }
@@ -70,7 +72,13 @@ impl Actor for Autoscaler {
             let _ = asked.cast(DaemonMessage::Asked(Box::new(request), reply));
         }));
         drop(myself.send_interval(LOOK_EVERY, || AutoscalerMessage::Look));
-        Ok(State { daemon, client: Arc::new(client), clock: Clock::new(), watches: BTreeMap::new() })
+        Ok(State {
+            daemon,
+            client: Arc::new(client),
+            clock: Clock::new(),
+            tasks: Tasks::default(),
+            watches: BTreeMap::new(),
+        })
     }
 
     async fn handle(
@@ -167,7 +175,7 @@ impl State {
         let changed = advice.vertices.iter().filter(|vertex| vertex.parallelism != vertex.wanted);
         let vertices = changed.map(|vertex| (vertex.uid.clone(), vertex.wanted)).collect();
         let client = Arc::clone(&self.client);
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             advice.outcome = match client.rescale(job, None, vertices).await {
                 Ok(_) => "rescaled".into(),
                 Err(error) => format!("not rescaled: {error}"),

@@ -1,0 +1,165 @@
+//! Savepoints that are read, changed and made outside jobs, with jobs that leave them and start from them.
+
+use hurtig::prelude::*;
+use hurtig::savepoint::{OperatorState, Savepoint, SavepointError, SavepointWriter};
+use hurtig_tests::events::{Event, KEYS, events};
+use hurtig_tests::jobs;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+const EVENTS: u64 = 6_000;
+const MAX_PARALLELISM: u32 = 128;
+
+/// Keeps a value, a list and a map for each key, and puts the value out.
+#[derive(Clone, Default)]
+struct Keeping {
+    count: ValueState<u64>,
+    first: ListState<u64>,
+    by_third: MapState<u8, u64>,
+}
+
+impl KeyedProcessFunction<u64, Event> for Keeping {
+    type Out = (u64, u64);
+
+    fn open(&mut self, ctx: &mut KeyedOpenContext<'_, u64>) -> OpResult {
+        self.count = ctx.value_state("count")?;
+        self.first = ctx.list_state("first")?;
+        self.by_third = ctx.map_state("by third")?;
+        Ok(())
+    }
+
+    fn process(&mut self, event: Event, ctx: &mut KeyedContext<'_, u64, (u64, u64)>) -> OpResult {
+        let count = self.count.get(ctx).copied().unwrap_or_default() + 1;
+        self.count.set(ctx, count);
+        if self.first.iter(ctx).count() < 3 {
+            self.first.add(ctx, event.n);
+        }
+        let third = (event.n / KEYS % 3) as u8;
+        let of_third = self.by_third.get(ctx, &third).copied().unwrap_or_default();
+        self.by_third.insert(ctx, third, of_third + 1);
+        ctx.emit((event.key, count));
+        Ok(())
+    }
+}
+
+fn job(env: &Environment, per_second: f64) -> Collected<(u64, u64)> {
+    let events = events(env, "events", EVENTS, per_second);
+    events.key_by(|event| event.key).process(Keeping::default()).uid("counts").collect()
+}
+
+fn config(from: Option<&str>) -> Config {
+    let mut config = jobs::config(2, Some(Duration::from_millis(20)));
+    config.parallelism.max = Some(MAX_PARALLELISM as usize);
+    config.restore.from = from.map(Into::into);
+    config
+}
+
+/// Runs the job to its end. Returns its last count of each key, and how many results there were.
+async fn finish(from: &str) -> (BTreeMap<u64, u64>, u64) {
+    let env = Environment::new();
+    let results = job(&env, 1e6);
+    let mut config = config(Some(from));
+    config.parallelism.default = Some(3);
+    jobs::execute(&env, &config, None).await.expect("the job finishes");
+    let results = results.take();
+    let mut last = BTreeMap::new();
+    for (key, count) in &results {
+        let known = last.entry(*key).or_insert(*count);
+        *known = (*known).max(*count);
+    }
+    (last, results.len() as u64)
+}
+
+#[test]
+fn a_job_begins_with_state_that_was_made_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let target = folder.path().to_str().expect("UTF-8");
+    let last = jobs::run(async {
+        let mut counts = OperatorState::<u64>::new("counts", MAX_PARALLELISM);
+        let count = counts.value_state::<u64>("count").expect("a state");
+        (0..KEYS).for_each(|key| count.set(&mut counts.at(&key), 1_000 * key));
+        let mut writer = SavepointWriter::new(MAX_PARALLELISM);
+        writer.put(counts).await.expect("it is taken");
+        let savepoint = writer.write(target).await.expect("a savepoint");
+        finish(&savepoint).await.0
+    });
+    let expected = (0..KEYS).map(|key| (key, 1_000 * key + EVENTS / KEYS)).collect();
+    assert_eq!(last, expected);
+}
+
+/// Runs the job for a while, and stops it with a savepoint. Returns where, and how many results there were.
+async fn stopped(folder: &Path) -> (String, u64) {
+    let env = Environment::new();
+    let results = job(&env, 5_000.0);
+    let running = jobs::start(&env, &config(None), None).await.expect("the job starts");
+    let has_begun = running.client.wait_until(|status| status.checkpoints_completed > 3).await;
+    has_begun.expect("the job runs");
+    let savepoint = running.client.stop(folder.to_str()).await.expect("a savepoint");
+    running.finish().await.expect("the job ends");
+    (savepoint, results.take().len() as u64)
+}
+
+#[test]
+fn what_a_job_has_left_is_read_and_changed_and_all_else_stays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    jobs::run(async {
+        let (savepoint, before) = stopped(folder.path()).await;
+        assert!((1..EVENTS).contains(&before), "{before} results");
+        let savepoint = Savepoint::load(&savepoint).await.expect("a savepoint");
+        let mut counts = savepoint.operator::<u64>("counts").await.expect("an operator");
+        let count = counts.value_state::<u64>("count").expect("a state");
+        let first = counts.list_state::<u64>("first").expect("a state");
+        let by_third = counts.map_state::<u8, u64>("by third").expect("a state");
+        let mut read = BTreeMap::new();
+        count.for_each(counts.states(), |key: &u64, n| drop(read.insert(*key, *n)));
+        assert_eq!(read.values().sum::<u64>(), before);
+        let mut firsts: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        first.for_each(counts.states(), |key: &u64, n| firsts.entry(*key).or_default().push(*n));
+        assert!(firsts.iter().all(|(key, firsts)| firsts[..] == [*key, key + KEYS, key + 2 * KEYS]));
+        let mut thirds: BTreeMap<u64, u64> = BTreeMap::new();
+        by_third.for_each(counts.states(), |key: &u64, _, n| *thirds.entry(*key).or_default() += n);
+        assert_eq!(thirds, read);
+
+        count.set(&mut counts.at(&3), read[&3] + 1_000);
+        count.clear(&mut counts.at(&5));
+        let mut writer = savepoint.change().await.expect("it can be changed");
+        writer.put(counts).await.expect("it is taken");
+        let changed = writer.write(folder.path().to_str().expect("UTF-8")).await.expect("a savepoint");
+        let (last, after) = finish(&changed).await;
+        assert_eq!(before + after, EVENTS, "positions of the source are carried over");
+        let all = EVENTS / KEYS;
+        let expected = (0..KEYS).map(|key| match key {
+            3 => (key, all + 1_000),
+            5 => (key, all - read[&5]),
+            _ => (key, all),
+        });
+        assert_eq!(last, expected.collect());
+    });
+}
+
+#[test]
+fn what_is_not_there_or_does_not_fit_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    jobs::run(async {
+        let (location, _) = stopped(folder.path()).await;
+        let savepoint = Savepoint::load(&location).await.expect("a savepoint");
+        let Err(unknown) = savepoint.operator::<u64>("cuonts").await else { panic!("it is there") };
+        assert!(unknown.to_string().contains("no operator 'cuonts', but events, counts"), "{unknown}");
+        let mut counts = savepoint.operator::<u64>("counts").await.expect("an operator");
+        let wrong = counts.value_state::<String>("count").err().expect("it is no text");
+        assert!(wrong.to_string().contains("'count' of the checkpoint cannot be read"), "{wrong}");
+        let mut writer = savepoint.change().await.expect("it can be changed");
+        let refused = writer.put(OperatorState::<u64>::new("more", 64)).await;
+        assert!(matches!(refused, Err(SavepointError::MaxParallelism { found: 64, expected: 128, .. })));
+        // Not twice to one place.
+        let target = folder.path().to_str().expect("UTF-8");
+        assert!(writer.remove("counts") && !writer.remove("counts"));
+        writer.write(target).await.expect("a savepoint");
+        let mut again = savepoint.change().await.expect("it can be changed");
+        again.put(counts).await.expect("it is taken");
+        let refused = again.write(target).await;
+        assert!(matches!(refused, Err(SavepointError::Exists { .. })), "{refused:?}");
+        assert!(Savepoint::load("nowhere").await.is_err());
+    });
+}
