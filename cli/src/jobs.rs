@@ -12,7 +12,7 @@ use hurtig::daemon::client::ClusterClient;
 use hurtig::dataflow::error::describe;
 use hurtig::dataflow::ids::JobId;
 use hurtig::protocol::{Advice, Call, GraphSummary, Submitted, VertexSummary};
-use hurtig::report::CheckpointReport;
+use hurtig::report::{CheckpointReport, RescaleReport};
 use hurtig::{Config, JobState, JobStatus, ProgressLine};
 use hurtig_metadata::ProgramHash;
 use hurtig_transport::Role;
@@ -150,7 +150,7 @@ pub(crate) fn submit(
         }
         client.upload(&hash, size, content, |sent| bar.set_position(sent)).await?;
         bar.finish_and_clear();
-        let Submitted { job, graph } = client.submit(call).await?;
+        let Submitted { job, graph, .. } = client.submit(call).await?;
         if !quiet {
             eprintln!("job {job} '{}'", graph.name);
             eprint!("{}", graph_text(&graph));
@@ -359,17 +359,27 @@ pub(crate) fn rescale(args: RescaleArgs) -> anyhow::Result<ExitCode> {
     let config = args.common.config()?;
     with_client(&config, async |client| {
         let (status, _) = client.info(&args.job).await?;
-        let Submitted { job, graph } =
+        let Submitted { job, graph, rescaled } =
             client.rescale(status.id, args.parallelism, args.vertices.clone()).await?;
         eprint!("{}", graph_text(&graph));
-        let again = client.follow_until(job, |_| (), |status| status.state == JobState::Running).await?;
+        let is_running = |status: &JobStatus| rescaled.is_some() || status.state == JobState::Running;
+        let again = client.follow_until(job, |_| (), is_running).await?;
         match again.state {
             JobState::Failed => {
                 let reason = again.failure.unwrap_or_else(|| "for no known reason".into());
                 anyhow::bail!("job '{}' failed: {reason}", again.name)
             }
-            _ if args.json => println!("{}", status_as_json(&again)),
-            state => println!("{state}"),
+            _ if args.json => {
+                let mut all = status_as_json(&again);
+                all["pause_ms"] = rescaled.map(|report| report.pause_ms).into();
+                println!("{all}");
+            }
+            state => match rescaled {
+                Some(RescaleReport { pause_ms, workers: (kept, all), .. }) => {
+                    println!("running after a pause of {pause_ms} ms, with {kept} of {all} workers kept");
+                }
+                None => println!("{state}"),
+            },
         }
         Ok(ExitCode::SUCCESS)
     })

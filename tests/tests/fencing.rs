@@ -168,7 +168,7 @@ fn a_worker_does_nothing_for_an_attempt_that_is_over() {
             };
             let deployments = execution.wiring.iter().map(deployment).collect();
             let master = master.actor.clone();
-            WorkerMessage::Deploy { attempt, deployments, restored_from: None, master }
+            WorkerMessage::Deploy { attempt, deployments, restored_from: None, rescaled: None, master }
         };
         let deploy_old = deploy(OLD);
         let deploy_old_again = deploy(OLD);

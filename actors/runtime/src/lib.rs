@@ -35,9 +35,10 @@
 //!   worker could not read its part: then it has to find out which checkpoint can be restored.
 //! * 2026-11: the autoscaler is a client like any other, which watches jobs and rescales them: nothing else knows of it.
 //! * 2026-11: the end of a job is a checkpoint like any other, asked of subtasks that have ended.
-//! * 2026-11: a job is rescaled by giving it another master, with the graph planned anew, after a checkpoint: all that
-//!   makes it safe to interrupt is there already for masters that die. A savepoint instead would not do, since the job
-//!   may complete a checkpoint, and publish what it holds, before it stops.
+//! * 2026-11: a job is rescaled from a checkpoint by its own master, which plans the graph anew in its process, as its
+//!   workers do: none of them is started again that still has slots. Should anything stand in the way, another master
+//!   begins with the new graph, as after a master's death: so it is safe to interrupt. A savepoint instead would not do,
+//!   since the job may complete a checkpoint, and publish what it holds, before it stops.
 
 pub mod actors;
 pub mod client;

@@ -20,7 +20,8 @@ use crate::failure::Failure;
 use crate::fault::FaultInjector;
 use crate::observe::Observer;
 use crate::observe::subtasks::SubtaskState;
-use crate::report::{CheckpointReport, JobStatus, SubtaskReport};
+use crate::protocol::Rescaled;
+use crate::report::{CheckpointReport, JobStatus, RescaleReport, SubtaskReport};
 use crate::resource::{NoSlots, ResourceManagerMessage, SlotGrant};
 use crate::subtask::neighbours::SubtaskRef;
 use crate::subtask::{Deployment, SubtaskSettings};
@@ -196,6 +197,15 @@ pub enum JobMasterMessage {
         /// Where to answer.
         reply: SavepointReply,
     },
+    /// From the JobManager: go on with another graph, of the same operators.
+    Rescale {
+        /// The graph.
+        graph: Arc<JobGraph>,
+        /// How it was planned.
+        rescaled: Rescaled,
+        /// Where to answer, when the job runs again, or if it cannot be done now.
+        reply: oneshot::Sender<Result<RescaleReport, String>>,
+    },
     /// From whoever is about to start the job anew: take a checkpoint now.
     CheckpointNow {
         /// Where to answer.
@@ -240,6 +250,30 @@ pub struct Arguments {
     pub mastership: Option<Mastership>,
 }
 
+/// What an attempt must ask for first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// It has what it needs.
+    Nothing,
+    /// Slots with new workers: none were granted yet, or a Worker was lost since.
+    NewWorkers,
+    /// Other slots, for another graph: Workers are kept where they can be.
+    OtherSlots,
+}
+
+/// A graph that is to take the place of the present one.
+struct NextGraph {
+    graph: Arc<JobGraph>,
+    rescaled: Rescaled,
+}
+
+/// A change of the graph under way.
+struct Rescaling {
+    since: hurtig_dataflow::Timestamp,
+    workers: BTreeSet<WorkerId>,
+    reply: oneshot::Sender<Result<RescaleReport, String>>,
+}
+
 /// The actor.
 pub struct JobMaster;
 
@@ -252,13 +286,18 @@ pub struct State {
     coordinator: ActorRef<CoordinatorMessage>,
     committers: HashMap<String, ActorRef<CommitterMessage>>,
     workers: BTreeMap<WorkerId, HiredWorker>,
-    /// Whether an attempt must ask for slots first: none were granted yet, or a Worker was lost since.
-    needs_slots: bool,
+    needs: Needs,
     undeployed: usize,
     /// Who has not said yet that the attempt's subtasks are gone.
     unstopped: BTreeSet<Option<WorkerId>>,
     subtasks: BTreeMap<SubtaskId, SubtaskRef>,
     enumerators: BTreeMap<usize, ActorRef<EnumeratorMessage>>,
+    /// What the next attempt's graph is to be, while the last one's subtasks are being stopped.
+    next: Option<NextGraph>,
+    /// How the graph was planned, if it is another than that of the beginning.
+    rescaled: Option<Rescaled>,
+    /// Since when no subtask runs because of a change of the graph, the workers there were, and who waits for its end.
+    rescaling: Option<Rescaling>,
     /// Whether this process reads all state that an attempt starts from: always where workers are part of it; else only
     /// when workers could not read what they need, to find out which checkpoint can be.
     reads_all: bool,
@@ -319,11 +358,14 @@ impl Actor for JobMaster {
             coordinator,
             committers,
             workers: BTreeMap::new(),
-            needs_slots: true,
+            needs: Needs::NewWorkers,
             undeployed: 0,
             unstopped: BTreeSet::new(),
             subtasks: BTreeMap::new(),
             enumerators: BTreeMap::new(),
+            next: None,
+            rescaled: None,
+            rescaling: None,
             reads_all,
             restored_sources: HashMap::new(),
             running: BTreeSet::new(),
@@ -344,7 +386,7 @@ impl Actor for JobMaster {
                 Ok(grants) => state.on_slots(&myself, grants),
                 Err(NoSlots { reason, is_final }) => {
                     // Slots whose workers did not begin are given back before others are asked for.
-                    state.needs_slots = true;
+                    state.needs = Needs::NewWorkers;
                     let failure = Failure::of("the job's slots", reason);
                     state.fail(&myself, if is_final { failure.fatal() } else { failure });
                 }
@@ -384,6 +426,9 @@ impl Actor for JobMaster {
                 }
             }
             JobMasterMessage::Savepoint { target, stop, reply } => state.savepoint(target, stop, reply),
+            JobMasterMessage::Rescale { graph, rescaled, reply } => {
+                state.rescale(&myself, NextGraph { graph, rescaled }, reply);
+            }
             JobMasterMessage::CheckpointNow { reply } => {
                 let message = match state.args.config.checkpoint.interval {
                     Some(_) => CoordinatorMessage::CheckpointNow { reply },
@@ -468,7 +513,7 @@ impl State {
             }
         }
         self.workers.retain(|_, worker| !worker.subtasks.is_empty());
-        self.needs_slots = false;
+        self.needs = Needs::Nothing;
         if self.lifecycle.may_start(self.lifecycle.attempt()) {
             self.start(myself);
         }
@@ -479,7 +524,7 @@ impl State {
         if self.workers.remove(&worker).is_none() {
             return;
         }
-        self.needs_slots = true;
+        self.needs = Needs::NewWorkers;
         self.fail(myself, Failure::of(&format!("worker {worker}"), reason));
         self.on_stopped(myself, Some(worker));
     }
@@ -487,15 +532,16 @@ impl State {
     /// Asks for slots, once the subtasks of a former attempt are gone.
     fn request_slots(&mut self, myself: &ActorRef<JobMasterMessage>) {
         let (job, attempt, slots) = (self.args.job, self.lifecycle.attempt(), self.args.graph.wanted_slots());
-        // They end with their slots, and nothing is to be waited for from them.
+        // Those that are not kept end with their slots, and nothing is to be waited for from them.
         self.workers.clear();
-        let request = ResourceManagerMessage::Request { job, attempt, slots, master: myself.clone() };
+        let (keeps, master) = (self.needs == Needs::OtherSlots, myself.clone());
+        let request = ResourceManagerMessage::Request { job, attempt, slots, keeps, master };
         let _ = self.args.resource_manager.cast(request);
     }
 
     /// Begins an attempt: first finds out what it starts from.
     fn start(&mut self, myself: &ActorRef<JobMasterMessage>) {
-        if self.needs_slots {
+        if self.needs != Needs::Nothing {
             return self.request_slots(myself);
         }
         let (myself, attempt) = (myself.clone(), self.lifecycle.attempt());
@@ -596,6 +642,7 @@ impl State {
                 attempt: self.lifecycle.attempt(),
                 deployments,
                 restored_from: restored_from.clone(),
+                rescaled: self.rescaled.clone(),
                 master: myself.clone(),
             });
         }
@@ -700,6 +747,7 @@ impl State {
                 self.args.observer.on_subtask(id, SubtaskState::Running, self.args.clock.now());
                 if self.running.len() == self.subtasks.len() {
                     self.lifecycle.on_running();
+                    self.on_rescaled();
                     let attempt = self.lifecycle.attempt();
                     let _ = self.coordinator.cast(CoordinatorMessage::Running { attempt });
                 }
@@ -771,6 +819,46 @@ impl State {
         }
     }
 
+    /// Stops the attempt, so that the next one begins with another graph.
+    fn rescale(
+        &mut self,
+        myself: &ActorRef<JobMasterMessage>,
+        next: NextGraph,
+        reply: oneshot::Sender<Result<RescaleReport, String>>,
+    ) {
+        if !self.lifecycle.on_rescale() {
+            drop(reply.send(Err("not all of the job's subtasks run".into())));
+            return;
+        }
+        let workers = self.workers.keys().copied().collect();
+        self.rescaling = Some(Rescaling { since: self.args.clock.now(), workers, reply });
+        self.next = Some(next);
+        self.stop_attempt(myself);
+    }
+
+    /// No subtask of the last attempt is left: what comes next has the new graph, if there is one.
+    fn take_next_graph(&mut self) {
+        let Some(NextGraph { graph, rescaled }) = self.next.take() else { return };
+        let _ = self.coordinator.cast(CoordinatorMessage::Graph(Arc::clone(&graph)));
+        self.execution = ExecutionGraph::new(&graph);
+        self.args.graph = graph;
+        self.rescaled = Some(rescaled);
+        if self.needs == Needs::Nothing {
+            self.needs = Needs::OtherSlots;
+        }
+    }
+
+    /// The job runs again.
+    fn on_rescaled(&mut self) {
+        let Some(Rescaling { since, workers, reply }) = self.rescaling.take() else { return };
+        let at = self.args.clock.now();
+        let kept = self.workers.keys().filter(|worker| workers.contains(worker)).count();
+        let report = RescaleReport { at, pause_ms: at - since, workers: (kept, self.workers.len()) };
+        tracing::info!(job = %self.args.job, ?report, "rescaled");
+        self.args.status.send_modify(|status| status.last_rescale = Some(report));
+        let _ = reply.send(Ok(report));
+    }
+
     fn savepoint(&mut self, target: Option<String>, stop: bool, reply: SavepointReply) {
         let configured = self.args.config.savepoint.dir.as_ref().map(|dir| dir.display().to_string());
         let Some(target) = target.or(configured) else {
@@ -820,7 +908,8 @@ impl State {
         self.args.observer.on_stopped(self.args.clock.now());
         match self.lifecycle.on_stopped(self.args.clock.now()) {
             Next::Restart(delay) => {
-                if let Some(failure) = self.lifecycle.failure() {
+                self.take_next_graph();
+                if let Some(failure) = self.lifecycle.failure().filter(|_| !delay.is_zero()) {
                     tracing::warn!(job = %self.args.job, attempt = failed.0, ?delay, "tried again after: {failure}");
                 }
                 let attempt = self.lifecycle.attempt();

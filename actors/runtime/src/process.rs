@@ -9,6 +9,24 @@ pub mod child;
 pub mod master;
 pub mod worker;
 
+use crate::config::Config;
+use crate::protocol::Rescaled;
+use hurtig_dataflow::graph::JobGraph;
+use std::sync::Arc;
+
+/// Makes a program's graph anew with another parallelism, or says why it cannot be.
+pub type Replan = Arc<dyn Fn(&Rescaled) -> Result<JobGraph, String> + Send + Sync>;
+
+/// What a program has built, for its part in a cluster.
+pub struct Built {
+    /// The graph.
+    pub graph: JobGraph,
+    /// The job's configuration.
+    pub config: Config,
+    /// How the graph becomes another one while the process lives.
+    pub replan: Replan,
+}
+
 /// Whether memory of this process, and of those that it starts, may be in large pages (2 MiB with most processors): they are
 /// faster, and a process that needs little keeps more than it needs. From now on; elsewhere than on Linux it stays as it is.
 pub fn allow_large_pages(allowed: bool) {

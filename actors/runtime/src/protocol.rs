@@ -5,7 +5,7 @@
 use crate::failure::Failure;
 use crate::master::SubtaskEvent;
 use crate::observe::JobObservation;
-use crate::report::JobStatus;
+use crate::report::{JobStatus, RescaleReport};
 use crate::resource::{NoSlots, Offer, Share};
 use crate::subtask::SubtaskSettings;
 use crate::worker::links::{Placement, WorkerId};
@@ -162,6 +162,9 @@ pub struct Submitted {
     pub job: JobId,
     /// Its graph.
     pub graph: GraphSummary,
+    /// What came of it, if its master has gone on with another parallelism.
+    #[serde(default)]
+    pub rescaled: Option<RescaleReport>,
 }
 
 /// A job's status with its version.
@@ -410,6 +413,8 @@ pub enum ToTaskManager {
         /// What it is told on its pipe.
         assignment: Box<Assignment>,
     },
+    /// The worker of a job stands for other slots from now on.
+    Share(JobId, Share),
     /// End the workers of a job.
     Release(JobId),
 }
@@ -503,6 +508,8 @@ pub enum FromMaster {
         attempt: Attempt,
         /// Which.
         slots: Vec<SlotsWanted>,
+        /// Whether workers that have slots already are to be kept where they can be.
+        keeps: bool,
     },
     /// It needs its slots no more.
     Release,
@@ -528,6 +535,14 @@ pub enum ToMaster {
     },
     /// Take a checkpoint now. A question; the answer is its location.
     Checkpoint,
+    /// Go on with another graph from the last checkpoint. A question; it is answered with a [`RescaleReport`] when the job
+    /// runs again, or at once with the reason why it cannot be done.
+    Rescale {
+        /// How the graph is to be planned.
+        rescaled: Rescaled,
+        /// What it then is.
+        graph: GraphSummary,
+    },
     /// What was seen of the job. A question; the answer is a [`JobObservation`].
     Observe {
         /// The checkpoint of which each subtask's part is wanted.
@@ -575,6 +590,8 @@ pub enum ToWorker {
         settings: SubtaskSettings,
         /// The checkpoint their state is from.
         restored_from: Option<String>,
+        /// How the graph is to be planned first, if it is another than the process was started for.
+        rescaled: Option<Rescaled>,
     },
     /// Let them work.
     Start(Attempt, Placement),

@@ -99,6 +99,17 @@ pub struct CheckpointReport {
     pub savepoint: bool,
 }
 
+/// A change of a job's parallelism.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RescaleReport {
+    /// When it was done.
+    pub at: Timestamp,
+    /// How long no subtask ran, in milliseconds.
+    pub pause_ms: i64,
+    /// Workers that went on, and all there are now.
+    pub workers: (usize, usize),
+}
+
 /// What is known of a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JobStatus {
@@ -126,6 +137,9 @@ pub struct JobStatus {
     pub last_checkpoint: Option<CheckpointReport>,
     /// The last savepoint completed.
     pub last_savepoint: Option<CheckpointReport>,
+    /// The last change of its parallelism that its master has made without ending.
+    #[serde(default)]
+    pub last_rescale: Option<RescaleReport>,
     /// Numbers of the subtasks of the present attempt.
     pub subtasks: BTreeMap<SubtaskId, SubtaskReport>,
     /// For each source of the present attempt, by its vertex: the bytes that none of its subtasks has been given yet,
@@ -150,6 +164,7 @@ impl JobStatus {
             checkpoints_failed: 0,
             last_checkpoint: None,
             last_savepoint: None,
+            last_rescale: None,
             subtasks: BTreeMap::new(),
             unread: BTreeMap::new(),
         }

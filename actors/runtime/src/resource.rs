@@ -96,6 +96,8 @@ pub enum ResourceManagerMessage {
         attempt: Attempt,
         /// The slots.
         slots: Vec<SlotsWanted>,
+        /// Whether Workers of the attempt before are to be kept on TaskManagers where there are slots again.
+        keeps: bool,
         /// Whom to answer.
         master: ActorRef<JobMasterMessage>,
     },
@@ -322,8 +324,8 @@ impl Actor for ResourceManager {
                 };
                 let _ = reply.send(state.task_managers.iter().map(row).collect());
             }
-            ResourceManagerMessage::Request { job, attempt, slots, master } => {
-                if state.request(Waiting { job, attempt, slots, master }) {
+            ResourceManagerMessage::Request { job, attempt, slots, keeps, master } => {
+                if state.request(Waiting { job, attempt, slots, master }, keeps) {
                     state.expect(&myself, job, attempt);
                 }
             }
@@ -371,7 +373,7 @@ impl State {
     }
 
     /// Puts a request in line; whether it was not known before. What an attempt before it has been given is given back.
-    fn request(&mut self, request: Waiting) -> bool {
+    fn request(&mut self, request: Waiting, keeps: bool) -> bool {
         let (job, attempt) = (request.job, request.attempt);
         if let Some(granted) = self.granted.get(&job).filter(|granted| granted.attempt == attempt) {
             // The answer may have been lost.
@@ -381,9 +383,60 @@ impl State {
         if self.waiting.iter().any(|waiting| waiting.job == job && waiting.attempt == attempt) {
             return false;
         }
+        let request = match keeps {
+            true => self.regrant(request),
+            false => Some(request),
+        };
+        let Some(request) = request else { return false };
         self.release(job);
         self.waiting.push_back(request);
         true
+    }
+
+    /// Gives a job other slots and lets its Workers go on where it has some again. Gives the request back if that cannot
+    /// be done: it has to wait, or a Worker has been given its memory for good.
+    fn regrant(&mut self, request: Waiting) -> Option<Waiting> {
+        let job = request.job;
+        if !self.granted.get(&job).is_some_and(Granted::is_complete) {
+            return Some(request);
+        }
+        let rooms = self.rooms(Some(job));
+        let Ok(placed) = slots::place(self.placement, &rooms, &slots::each(&request.slots)) else {
+            return Some(request);
+        };
+        let has_limit = |share: &Share| share.slots > 0 && share.is_memory_wanted;
+        let former = self.task_managers.iter().filter_map(|registered| registered.used.get(&job));
+        if former.chain(placed.iter().map(|(_, share)| share)).any(has_limit) {
+            return Some(request);
+        }
+        let former = self.granted.remove(&job).map_or_else(Vec::new, |granted| granted.launches);
+        let mut former: BTreeMap<ActorId, Launch> =
+            former.into_iter().map(|launch| (launch.task_manager, launch)).collect();
+        let mut launches = Vec::new();
+        for (registered, (numbers, share)) in self.task_managers.iter_mut().zip(placed) {
+            match former.remove(&registered.actor.get_id()) {
+                Some(_) if share.slots == 0 => {
+                    registered.used.remove(&job);
+                    let _ = registered.actor.cast(TaskManagerMessage::Release { job });
+                }
+                Some(mut launch) => {
+                    registered.used.insert(job, share);
+                    let _ = registered.actor.cast(TaskManagerMessage::Share { job, share });
+                    launch.grant.slots = numbers;
+                    launches.push(launch);
+                }
+                None if share.slots == 0 => {}
+                None => {
+                    let worker = WorkerId(self.random.random());
+                    launches.push(launch(registered, job, worker, (numbers, share)));
+                }
+            }
+        }
+        let Waiting { attempt, slots, master, .. } = request;
+        let granted = Granted { attempt, slots, master, launches };
+        granted.answer_if_complete();
+        self.granted.insert(job, granted);
+        None
     }
 
     /// Grants slots to those who wait, and has more TaskManagers started where they do not suffice.
@@ -425,12 +478,9 @@ impl State {
         let Waiting { job, attempt, slots, master } = request;
         let mut launches = Vec::new();
         let given = self.task_managers.iter_mut().zip(placed);
-        for (registered, (numbers, share)) in given.filter(|(_, (_, share))| share.slots > 0) {
-            registered.used.insert(job, share);
+        for (registered, placed) in given.filter(|(_, (_, share))| share.slots > 0) {
             let worker = WorkerId(self.random.random());
-            let grant = SlotGrant { worker, actor: None, address: None, slots: numbers };
-            launches.push(Launch { task_manager: registered.actor.get_id(), is_done: false, grant });
-            let _ = registered.actor.cast(TaskManagerMessage::Launch { job, worker, share });
+            launches.push(launch(registered, job, worker, placed));
         }
         self.granted.insert(job, Granted { attempt, slots, master, launches });
     }
@@ -516,6 +566,19 @@ impl State {
             self.refuse(at);
         }
     }
+}
+
+/// Has a TaskManager start a Worker.
+fn launch(
+    registered: &mut Registered,
+    job: JobId,
+    worker: WorkerId,
+    (slots, share): (Vec<usize>, Share),
+) -> Launch {
+    registered.used.insert(job, share);
+    let _ = registered.actor.cast(TaskManagerMessage::Launch { job, worker, share });
+    let grant = SlotGrant { worker, actor: None, address: None, slots };
+    Launch { task_manager: registered.actor.get_id(), is_done: false, grant }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::node::memory::{ControlNetwork, Place};
 use crate::node::{Node, NodeEvents, NodeOptions};
 use crate::process::child::{ChildArguments, ChildMessage};
-use crate::process::{master, worker};
+use crate::process::{Built, Replan, master, worker};
 use crate::protocol::{Assignment, Call, GraphSummary, Plan, RoleSpec};
 use crate::tasks::Tasks;
 use crate::worker::WorkerMessage;
@@ -216,6 +216,13 @@ impl Process {
     async fn run(self, assignment: Assignment) -> Result<(), String> {
         tokio::time::sleep(STARTING).await;
         let built = (self.world.program)(&assignment.call);
+        let replan: Replan = {
+            let (program, call) = (Arc::clone(&self.world.program), assignment.call.clone());
+            Arc::new(move |rescaled| {
+                let call = Call { rescaled: Some(rescaled.clone()), ..call.clone() };
+                program(&call).map(|(graph, _)| graph)
+            })
+        };
         let machine = crate::machine::Machine::Simulated(self);
         match assignment.role.clone() {
             RoleSpec::Plan(path) => {
@@ -226,11 +233,11 @@ impl Process {
             }
             RoleSpec::Master(spec) => {
                 let (graph, config) = built?;
-                master::run(&assignment, spec, graph, config, machine).await
+                master::run(&assignment, spec, Built { graph, config, replan }, machine).await
             }
             RoleSpec::Worker(spec) => {
                 let (graph, config) = built?;
-                let why = worker::run(&assignment, spec, graph, config, machine).await?;
+                let why = worker::run(&assignment, spec, Built { graph, config, replan }, machine).await?;
                 tracing::info!("the worker ends: {why}");
                 Ok(())
             }

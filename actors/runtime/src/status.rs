@@ -38,7 +38,8 @@ impl JobState {
         use JobState::*;
         match self {
             Created => matches!(next, Running | Failing | Cancelling | Suspended | Failed),
-            Running => matches!(next, Failing | Cancelling | Suspended | Finished),
+            // Restarting without having failed: with another parallelism.
+            Running => matches!(next, Failing | Restarting | Cancelling | Suspended | Finished),
             Failing => matches!(next, Restarting | Failed | Cancelling | Suspended),
             Restarting => matches!(next, Running | Failing | Cancelling | Suspended | Failed),
             Cancelling => matches!(next, Cancelled | Failed | Suspended),
@@ -80,7 +81,8 @@ mod tests {
 
     #[test]
     fn a_failure_is_cleaned_up_before_the_job_is_tried_again() {
-        assert!(!Running.may_become(Restarting));
+        assert!(!Created.may_become(Restarting));
         assert!(Running.may_become(Failing) && Failing.may_become(Restarting));
+        assert!(!Failing.may_become(Running));
     }
 }

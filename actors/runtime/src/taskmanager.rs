@@ -22,6 +22,13 @@ pub enum TaskManagerMessage {
         /// What it stands for.
         share: Share,
     },
+    /// From the ResourceManager: the Worker of a job stands for other slots from now on.
+    Share {
+        /// The job.
+        job: JobId,
+        /// What it stands for.
+        share: Share,
+    },
     /// From the ResourceManager: the job has given its slots back.
     Release {
         /// The job.
@@ -81,6 +88,8 @@ impl Actor for TaskManager {
                     address,
                 })?;
             }
+            // Nothing is kept of it here.
+            TaskManagerMessage::Share { .. } => {}
             TaskManagerMessage::Release { job } => {
                 if let Some((id, worker)) = state.workers.remove(&job) {
                     if let Some(network) = &state.network {

@@ -11,6 +11,7 @@ pub mod memory;
 use crate::execution::{ExecutionGraph, OutputChannel, Wiring};
 use crate::failure::Failure;
 use crate::master::JobMasterMessage;
+use crate::protocol::Rescaled;
 use crate::subtask::neighbours::{LIMITS, Receiver, Sender, SubtaskRef};
 use crate::subtask::{Deployment, Subtask, SubtaskMessage};
 use crate::tasks::Tasks;
@@ -44,6 +45,8 @@ pub enum WorkerMessage {
         deployments: Vec<Deployment>,
         /// The checkpoint that their state is from, for those that do not get it along.
         restored_from: Option<String>,
+        /// How their graph was planned, if it is another than that of the beginning.
+        rescaled: Option<Rescaled>,
         /// Whom to answer.
         master: ActorRef<JobMasterMessage>,
     },

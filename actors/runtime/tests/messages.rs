@@ -13,7 +13,7 @@ use hurtig_runtime::master::SubtaskEvent;
 use hurtig_runtime::node::decode;
 use hurtig_runtime::protocol::{
     Assignment, Call, ClientRequest, FromMaster, FromTaskManager, FromWorker, GraphSummary, Hardware,
-    MasterSpec, RoleSpec, ToMaster, ToSubtask, ToTaskManager, ToWorker, VertexSummary, WorkerSpec,
+    MasterSpec, Rescaled, RoleSpec, ToMaster, ToSubtask, ToTaskManager, ToWorker, VertexSummary, WorkerSpec,
 };
 use hurtig_runtime::report::SubtaskReport;
 use hurtig_runtime::resource::{NoSlots, Offer, Share};
@@ -175,7 +175,8 @@ fn messages() -> Vec<Vec<u8>> {
     );
     let launch = ToTaskManager::Launch { share, assignment: assignment(RoleSpec::Worker(worker)) };
     let other = ToTaskManager::Launch { share, assignment: assignment(RoleSpec::Master(master)) };
-    all.extend([launch, other, ToTaskManager::Release(JOB)].iter().map(written));
+    let rest = [ToTaskManager::Share(JOB, share), ToTaskManager::Release(JOB)];
+    all.extend([launch, other].iter().chain(&rest).map(written));
     let mut status = JobStatus::new(JOB, "job", 5);
     status.subtasks.insert(SUBTASK, SubtaskReport::default());
     all.extend(
@@ -183,7 +184,7 @@ fn messages() -> Vec<Vec<u8>> {
             FromMaster::Ready { address: "host:1".into() },
             FromMaster::Status(Box::new(status)),
             FromMaster::Observed(Box::default()),
-            FromMaster::Request { attempt: Attempt(1), slots: vec![wanted()] },
+            FromMaster::Request { attempt: Attempt(1), slots: vec![wanted()], keeps: true },
             FromMaster::Release,
         ]
         .iter()
@@ -198,6 +199,8 @@ fn messages() -> Vec<Vec<u8>> {
             ToMaster::TaskManagerLost(WorkerId(9)),
             ToMaster::Savepoint { target: None, stop: false },
             ToMaster::Observe { checkpoint: Some(3) },
+            ToMaster::Checkpoint,
+            ToMaster::Rescale { rescaled: Rescaled::default(), graph: graph() },
             ToMaster::Settle,
             ToMaster::Goodbye,
         ]
@@ -223,6 +226,7 @@ fn messages() -> Vec<Vec<u8>> {
         subtasks: vec![SUBTASK],
         settings: settings(),
         restored_from: Some("chk-1".into()),
+        rescaled: Some(Rescaled::default()),
     };
     all.extend(
         [

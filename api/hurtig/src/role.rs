@@ -4,17 +4,17 @@ use crate::args::parse_onto;
 use crate::program::{configured, runtime};
 use hurtig_dataflow::BoxError;
 use hurtig_dataflow::error::describe;
-use hurtig_dataflow::graph::JobGraph;
 use hurtig_dataflow::ids::JobId;
 use hurtig_datastream::Environment;
 use hurtig_runtime::Config;
 use hurtig_runtime::cluster::rescaled_job_graph;
 use hurtig_runtime::machine::Machine;
-use hurtig_runtime::process::{allow_large_pages, child, master, worker};
-use hurtig_runtime::protocol::{Assignment, GraphSummary, Plan, RoleSpec};
+use hurtig_runtime::process::{Built, allow_large_pages, child, master, worker};
+use hurtig_runtime::protocol::{Assignment, GraphSummary, Plan, Rescaled, RoleSpec};
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Takes the part that is assigned to this process.
 pub(crate) fn take(
@@ -27,22 +27,22 @@ pub(crate) fn take(
     let built = build_graph(&assignment, name, build);
     let result = match (&assignment.role, built) {
         (RoleSpec::Plan(path), built) => {
-            let usable = |(graph, config): (JobGraph, Config)| {
+            let usable = |Built { graph, config, .. }: Built| {
                 on_runtime(can_store_checkpoints(assignment.job, &config)).map(|()| GraphSummary::new(&graph))
             };
             let plan: Plan = built.and_then(usable);
             write_plan(path, &plan).map_err(|error| format!("{} cannot be written: {error}", path.display()))
         }
         (_, Err(reason)) => Err(reason),
-        (RoleSpec::Master(spec), Ok((graph, config))) => {
-            on_runtime(master::run(&assignment, spec.clone(), graph, config, Machine::Real))
+        (RoleSpec::Master(spec), Ok(built)) => {
+            on_runtime(master::run(&assignment, spec.clone(), built, Machine::Real))
         }
-        (RoleSpec::Worker(spec), Ok((graph, config))) => {
+        (RoleSpec::Worker(spec), Ok(built)) => {
             // Nobody else would end this process.
             let watched = child::when_parent_dies(|| std::process::exit(1));
             watched.map_err(|error| error.to_string()).and_then(|()| {
                 on_runtime(async {
-                    let why = worker::run(&assignment, spec.clone(), graph, config, Machine::Real).await?;
+                    let why = worker::run(&assignment, spec.clone(), built, Machine::Real).await?;
                     tracing::info!("the worker ends: {why}");
                     Ok(())
                 })
@@ -78,7 +78,7 @@ fn build_graph(
     assignment: &Assignment,
     name: &str,
     build: impl FnOnce(&Environment, &[String]) -> Result<(), BoxError>,
-) -> Result<(JobGraph, Config), String> {
+) -> Result<Built, String> {
     let call = &assignment.call;
     let sources = call.defines.iter().fold(Config::builder(), |builder, define| builder.flag(define));
     let args = std::iter::once(call.file_name.as_str()).chain(call.args.iter().map(String::as_str));
@@ -90,9 +90,14 @@ fn build_graph(
     if config.checkpoint.interval.is_some() && config.checkpoint.dir.is_none() {
         return Err("the job takes checkpoints and 'checkpoint.dir' is not set: on a cluster they cannot lie in the memory of a process; name a folder that all machines share (--checkpoint-dir)".into());
     }
-    let graph = rescaled_job_graph(name, &env.graph(), &config, call.rescaled.as_ref());
-    let graph = graph.map_err(|error| describe(&error))?;
-    Ok((graph, config))
+    let plan = {
+        let (name, stream, config) = (name.to_string(), env.graph(), config.clone());
+        move |rescaled: Option<&Rescaled>| {
+            rescaled_job_graph(&name, &stream, &config, rescaled).map_err(|error| describe(&error))
+        }
+    };
+    let graph = plan(call.rescaled.as_ref())?;
+    Ok(Built { graph, config, replan: Arc::new(move |rescaled| plan(Some(rescaled))) })
 }
 
 /// The file is there whole or not at all.

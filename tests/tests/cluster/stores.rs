@@ -16,7 +16,7 @@ fn lives_on(cluster: &Cluster, store: &str) {
     kill(cluster.masters().first().expect("a master").id);
     counts.goes_on();
     cluster.wait_for(&job, JobState::Running, SOON);
-    assert_eq!(cluster.call(&["rescale", &job, "-p", "3"]), "running");
+    assert!(cluster.call(&["rescale", &job, "-p", "3"]).starts_with("running"));
     counts.goes_on();
     let savepoint = counts.stop(cluster, &job);
     assert!(savepoint.starts_with(&format!("{store}/savepoints/savepoint-")), "{savepoint}");

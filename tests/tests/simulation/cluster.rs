@@ -12,7 +12,7 @@ use hurtig::dataflow::ids::JobId;
 use hurtig::machine::Machine;
 use hurtig::prelude::*;
 use hurtig::protocol::{Call, ProgramHash, ProgramSummary};
-use hurtig::report::JobStatus;
+use hurtig::report::{JobStatus, RescaleReport};
 use hurtig::resource::Offer;
 use hurtig::simulation::{Part, Process, Program, Simulation};
 use hurtig_runtime::worker::memory::NetworkFaults;
@@ -283,14 +283,14 @@ fn config(number: u64, seed: &mut Seed) -> Config {
     config
 }
 
-/// Runs the job on a cluster to which so many things happen.
+/// Runs the job on a cluster to which so many things happen, and changes its parallelism so many times.
 fn run(
     number: u64,
     identities: &Identities,
     config: Config,
-    control: Links,
-    records: Links,
+    (control, records): (Links, Links),
     disturbances: u64,
+    rescales: u64,
 ) -> (Found, Vec<String>) {
     let files = folder();
     let program = program(files.path(), &config);
@@ -328,9 +328,23 @@ fn run(
                 }
             }
         };
-        let (status, daemons, ()) = tokio::join!(client.follow(job, |_| {}), disturbed, stopped);
+        let mut rescaling = Seed::new(number ^ 0x5ca1e);
+        let rescaled = async {
+            let mut reports = Vec::new();
+            for _ in 0..rescales {
+                sleep(Duration::from_millis(500 + rescaling.below(2_000))).await;
+                let parallelism = 1 + rescaling.below(6) as usize;
+                // What is refused, or whose answer is lost, is of no consequence.
+                if let Ok(done) = client.rescale(job, Some(parallelism), Vec::new()).await {
+                    reports.extend(done.rescaled);
+                }
+            }
+            reports
+        };
+        let (status, daemons, (), reports) =
+            tokio::join!(client.follow(job, |_| {}), disturbed, stopped, rescaled);
         let status = status.unwrap_or_else(|error| panic!("seed {number}: the job is lost: {error}"));
-        let mut all = Found { statuses: vec![status], masters: daemons.masters(job) };
+        let mut all = Found { statuses: vec![status], masters: daemons.masters(job), rescales: reports };
         let JobStatus { last_savepoint, last_checkpoint, .. } = all.statuses[0].clone();
         // Without a later checkpoint the job has ended with the savepoint; else it has gone on from there to its end.
         let last_checkpoint = last_checkpoint.map_or(0, |report| report.id);
@@ -352,18 +366,20 @@ fn run(
 struct Found {
     statuses: Vec<JobStatus>,
     masters: u32,
+    /// Those that its master has made.
+    rescales: Vec<RescaleReport>,
 }
 
 #[test]
 fn results_are_those_of_an_undisturbed_run_whatever_happens_to_the_clusters_processes() {
     let identities = Identities::new();
     let calm = |number| Links::new(Seed::new(number), 0, 1, Duration::from_millis(2));
-    let (quiet, expected) = run(0, &identities, config(0, &mut Seed::new(0)), calm(0), calm(1), 0);
+    let (quiet, expected) = run(0, &identities, config(0, &mut Seed::new(0)), (calm(0), calm(1)), 0, 0);
     assert_eq!((quiet.statuses[0].restarts, quiet.masters), (0, 1));
     assert!(expected.len() > 400, "{} lines", expected.len());
     let numbers = seeds(SEEDS);
     let count = numbers.end - numbers.start;
-    let (mut restarts, mut masters, mut stopped) = (0, 0, 0);
+    let (mut restarts, mut masters, mut stopped, mut rescaled) = (0, 0, 0, 0);
     for number in numbers {
         tell_seed(number);
         let mut seed = Seed::new(number);
@@ -376,7 +392,8 @@ fn results_are_those_of_an_undisturbed_run_whatever_happens_to_the_clusters_proc
         let control = links(&mut seed, control_breaking, 400 << 10);
         let records = links(&mut seed, 1, 20_000);
         let disturbances = 3 + seed.below(8);
-        let (found, lines) = run(number, &identities, config, control, records, disturbances);
+        let rescales = seed.below(4);
+        let (found, lines) = run(number, &identities, config, (control, records), disturbances, rescales);
         let tries: u32 = found.statuses.iter().map(|status| status.restarts).sum();
         if let Err(difference) = folders::compare(&expected, &lines) {
             panic!("seed {number}, after {tries} restarts and {} masters: {difference}", found.masters);
@@ -384,8 +401,30 @@ fn results_are_those_of_an_undisturbed_run_whatever_happens_to_the_clusters_proc
         restarts += u64::from(tries);
         masters += u64::from(found.masters);
         stopped += found.statuses.len() as u64 - 1;
+        rescaled += found.rescales.len() as u64;
     }
-    println!("{count} runs, {restarts} restarts, {masters} masters, {stopped} stopped with a savepoint");
-    let is_disturbed = restarts > count && masters > count && stopped > count / 10;
+    println!(
+        "{count} runs, {restarts} restarts, {masters} masters, {stopped} stopped with a savepoint, {rescaled} rescaled"
+    );
+    let is_disturbed = restarts > count && masters > count && stopped > count / 10 && rescaled > count / 4;
     assert!(count < SEEDS || is_disturbed, "nothing was disturbed");
+}
+
+#[test]
+fn a_job_that_is_rescaled_keeps_its_master_and_the_workers_that_still_have_slots() {
+    let identities = Identities::new();
+    let calm = |number| Links::new(Seed::new(number), 0, 1, Duration::from_millis(2));
+    let config = || config(1, &mut Seed::new(1));
+    let (_, expected) = run(0, &identities, config(), (calm(0), calm(1)), 0, 0);
+    for number in 1..10 {
+        let (found, lines) = run(number, &identities, config(), (calm(0), calm(1)), 0, 4);
+        folders::compare(&expected, &lines)
+            .unwrap_or_else(|difference| panic!("seed {number}: {difference}"));
+        assert_eq!((found.masters, found.statuses[0].restarts), (1, 0), "seed {number}");
+        assert!(found.rescales.len() > 1, "seed {number}: {:?}", found.rescales);
+        for RescaleReport { pause_ms, workers: (kept, all), .. } in found.rescales {
+            assert!(kept > 0 && kept <= all, "seed {number}: {kept} of {all} kept");
+            assert!(pause_ms < 1_000, "seed {number}: a pause of {pause_ms} ms");
+        }
+    }
 }

@@ -22,6 +22,7 @@ use crate::protocol::{
     Advice, Answer, Assignment, Call, ClientRequest, FromMaster, FromTaskManager, Hardware, Plan, RoleSpec,
     Submitted, ToMaster, ToTaskManager,
 };
+use crate::report::RescaleReport;
 use crate::resource::{self, Offer, ResourceManager, ResourceManagerMessage, Share, Standalone};
 use crate::status::JobState;
 use crate::stub;
@@ -63,6 +64,8 @@ pub enum DaemonMessage {
     ToMaster(JobId, ToMaster),
     /// From what stands for a TaskManager at the ResourceManager: run a worker there.
     Launch(PeerId, JobId, WorkerId, Share),
+    /// From the same: a job's worker there stands for other slots from now on.
+    Share(PeerId, JobId, Share),
     /// From the same: a job's workers there are to end.
     Release(PeerId, JobId),
     /// From itself: the delay before a job's next master is over.
@@ -73,6 +76,8 @@ pub enum DaemonMessage {
     Rescale(Box<Rescale>),
     /// From the autoscaler: what it has found of a job.
     Advised(JobId, Advice),
+    /// From its own task: what came of having a job's master go on with another graph.
+    RescaledInPlace(Box<Rescale>, Result<RescaleReport, String>),
     /// From itself: a program has had its time to build its job.
     PlanningDue(ActorId),
     /// From whoever runs it: it is to end. Answered, with its node, when no checkpoint is under way that was when it was
@@ -279,6 +284,11 @@ impl Actor for Daemon {
             DaemonMessage::Launch(task_manager, job, worker, share) => {
                 state.launch(task_manager, job, worker, share);
             }
+            DaemonMessage::Share(task_manager, job, share) => {
+                if let Some(TaskManager { peer, .. }) = state.task_managers.get(&task_manager) {
+                    let _ = peer.tell(&ToTaskManager::Share(job, share));
+                }
+            }
             DaemonMessage::Release(task_manager, job) => {
                 if let Some(TaskManager { peer, .. }) = state.task_managers.get(&task_manager) {
                     // One that is gone has no workers of ours.
@@ -292,7 +302,10 @@ impl Actor for Daemon {
                 }
             }
             DaemonMessage::MasterDue(job, masters) => state.on_master_due(job, masters).await,
-            DaemonMessage::Rescale(rescale) => state.on_rescale(*rescale).await,
+            DaemonMessage::Rescale(rescale) => state.on_rescale(*rescale),
+            DaemonMessage::RescaledInPlace(rescale, result) => {
+                state.on_rescaled_in_place(*rescale, result).await;
+            }
             DaemonMessage::Advised(job, advice) => {
                 if let Some(job) = state.jobs.get_mut(&job) {
                     job.on_advice(advice);
@@ -406,7 +419,9 @@ impl State {
         };
         let Planning { purpose, job, call, reply, .. } = planning;
         let accepted = match plan {
-            Ok(graph) => self.accept(job, call, graph.clone()).await.map(|()| Submitted { job, graph }),
+            Ok(graph) => {
+                self.accept(job, call, graph.clone()).await.map(|()| Submitted { job, graph, rescaled: None })
+            }
             Err(reason) => Err(reason),
         };
         if accepted.is_err() && purpose == Planned::Submitted {
@@ -525,6 +540,7 @@ impl State {
                 TaskManagerMessage::Launch { job, worker, share } => {
                     DaemonMessage::Launch(id, job, worker, share)
                 }
+                TaskManagerMessage::Share { job, share } => DaemonMessage::Share(id, job, share),
                 TaskManagerMessage::Release { job } => DaemonMessage::Release(id, job),
             };
             let _ = myself.cast(message);
@@ -596,9 +612,10 @@ impl State {
             FromMaster::Request { slots, .. } if too_many(&slots) => {
                 from.close(&format!("it asks for more than {MAX_SLOTS} slots"));
             }
-            FromMaster::Request { attempt, slots } => {
-                job.on_request(attempt);
-                let request = ResourceManagerMessage::Request { job: id, attempt, slots, master: job.stub() };
+            FromMaster::Request { attempt, slots, keeps } => {
+                job.on_request(attempt, keeps);
+                let master = job.stub();
+                let request = ResourceManagerMessage::Request { job: id, attempt, slots, keeps, master };
                 let _ = self.resource_manager.cast(request);
             }
             FromMaster::Release => {

@@ -166,6 +166,7 @@ impl Actor for Daemon {
             DaemonMessage::Node(NodeEvent::Received { message, .. }) => {
                 match decode::<ToTaskManager>(&message) {
                     Ok(ToTaskManager::Launch { share, assignment }) => state.launch(assignment, share).await,
+                    Ok(ToTaskManager::Share(job, share)) => state.share(job, share),
                     Ok(ToTaskManager::Release(job)) => state.release(job),
                     Err(error) => {
                         tracing::error!("a message of the JobManager cannot be read: {error}");
@@ -316,6 +317,12 @@ impl State {
                 self.tell(&FromTaskManager::Started(job, worker));
             }
             Err(reason) => self.tell(&FromTaskManager::Ended(job, worker, reason)),
+        }
+    }
+
+    fn share(&mut self, job: JobId, share: Share) {
+        for running in self.workers.values_mut().filter(|running| running.job == job) {
+            running.share = share;
         }
     }
 

@@ -51,6 +51,8 @@ pub enum CoordinatorMessage {
         /// The attempt.
         attempt: Attempt,
     },
+    /// From the JobMaster, between two attempts: the next one has another graph, of the same operators.
+    Graph(Arc<JobGraph>),
     /// From the JobMaster: the attempt is over. Answered, so that what completed before is known when the next begins.
     Suspend {
         /// The attempt.
@@ -220,6 +222,7 @@ impl Actor for Coordinator {
                 state.begin_attempt(attempt, subtasks, enumerators);
             }
             CoordinatorMessage::Running { attempt } => state.running = state.attempt == Some(attempt),
+            CoordinatorMessage::Graph(graph) => state.args.graph = graph,
             CoordinatorMessage::Suspend { attempt } => {
                 state.suspend();
                 let _ = state.args.master.cast(JobMasterMessage::Stopped { attempt, worker: None });

@@ -83,6 +83,12 @@ impl Lifecycle {
         stops
     }
 
+    /// The job is to go on with another graph. Returns whether subtasks are to be stopped now; it can be done only while
+    /// all of them run.
+    pub fn on_rescale(&mut self) -> bool {
+        !self.finishing && self.state == JobState::Running && self.go(JobState::Restarting)
+    }
+
     /// All input is read and all output published. Returns whether subtasks are to be stopped now.
     pub fn on_done(&mut self) -> bool {
         self.finishing = self.state == JobState::Running;
@@ -118,6 +124,10 @@ impl Lifecycle {
             JobState::Cancelling => {
                 self.go(JobState::Cancelled);
                 Next::End
+            }
+            JobState::Restarting => {
+                self.attempt.0 += 1;
+                Next::Restart(Duration::ZERO)
             }
             _ => {
                 self.go(if self.finishing { JobState::Finished } else { JobState::Failing });
@@ -189,6 +199,23 @@ mod tests {
         job.on_failure(Failure::of("a", "first"));
         assert!(!job.on_cancel(), "its subtasks are being stopped already");
         assert_eq!((job.on_stopped(0), job.state()), (Next::End, JobState::Cancelled));
+    }
+
+    #[test]
+    fn a_rescaled_job_is_neither_tried_again_nor_has_it_failed() {
+        let mut job = lifecycle();
+        assert!(!job.on_rescale(), "it does not run yet");
+        job.on_running();
+        assert!(job.on_rescale() && !job.on_rescale());
+        assert_eq!(job.on_stopped(0), Next::Restart(Duration::ZERO));
+        assert!(job.may_start(Attempt(2)));
+        assert!(job.restarts() == 0 && job.failure().is_none());
+        job.on_running();
+        // What fails while it is being stopped is tried again as ever.
+        assert!(job.on_rescale() && job.on_failure(Failure::of("a", "meanwhile")));
+        assert!(matches!(job.on_stopped(0), Next::Restart(_)));
+        assert_eq!((job.restarts(), job.state()), (1, JobState::Restarting));
+        assert!(job.may_start(Attempt(3)));
     }
 
     #[test]

@@ -12,10 +12,12 @@ use crate::master::{Arguments as JobMasterArguments, DEPOSED, JobMaster, JobMast
 use crate::node::{Node, NodeEvent, Peer, PeerId, Reply, decode};
 use crate::observe::Observer;
 use crate::process::worker::{any_port, node_options, store_of};
+use crate::process::{Built, Replan};
 use crate::protocol::{
-    Answer, Assignment, FromMaster, FromWorker, GraphSummary, MasterSpec, ToMaster, ToSubtask, ToWorker,
+    Answer, Assignment, FromMaster, FromWorker, GraphSummary, MasterSpec, Rescaled, ToMaster, ToSubtask,
+    ToWorker,
 };
-use crate::report::JobStatus;
+use crate::report::{JobStatus, RescaleReport};
 use crate::resource::{NoSlots, ResourceManagerMessage, SlotGrant};
 use crate::stub;
 use crate::subtask::SubtaskMessage;
@@ -81,6 +83,7 @@ struct Connected {
 struct Request {
     attempt: Attempt,
     slots: Vec<SlotsWanted>,
+    keeps: bool,
     /// Those that were granted, of which not all have connected.
     workers: Option<Vec<(WorkerId, Vec<usize>)>>,
 }
@@ -93,6 +96,9 @@ impl Request {
 
 struct State {
     job: JobId,
+    replan: Replan,
+    /// Whether another graph was wanted: workers of it may come though this master has none.
+    was_rescaled: bool,
     spec: Arc<MasterSpec>,
     address: String,
     node: Node,
@@ -116,6 +122,7 @@ struct State {
 struct Arguments {
     job: JobId,
     graph: Arc<JobGraph>,
+    replan: Replan,
     config: Config,
     spec: MasterSpec,
     tls: Tls,
@@ -130,8 +137,7 @@ struct Arguments {
 pub async fn run(
     assignment: &Assignment,
     spec: MasterSpec,
-    graph: JobGraph,
-    config: Config,
+    Built { graph, config, replan }: Built,
     machine: Machine,
 ) -> Result<(), String> {
     if let Some(difference) = spec.graph.difference(&GraphSummary::new(&graph)) {
@@ -140,7 +146,7 @@ pub async fn run(
     let tls = Identity::from_bytes(&spec.identity).and_then(Tls::new).map_err(|error| describe(&error))?;
     let (done, ended) = oneshot::channel();
     let arguments =
-        Arguments { job: assignment.job, graph: Arc::new(graph), config, spec, tls, machine, done };
+        Arguments { job: assignment.job, graph: Arc::new(graph), replan, config, spec, tls, machine, done };
     let (_, host) = Actor::spawn(None, Host, arguments).await.map_err(|error| error.to_string())?;
     let _ = ended.await;
     let _ = host.await;
@@ -211,6 +217,8 @@ impl Actor for Host {
         drop(myself.send_after(orphan_timeout, || HostMessage::Orphaned(0)));
         Ok(State {
             job: args.job,
+            replan: args.replan,
+            was_rescaled: false,
             orphan_timeout,
             absences: 0,
             mastership,
@@ -247,10 +255,12 @@ impl Actor for Host {
                     state.on_job_manager(&myself, &message, reply);
                 }
             }
-            HostMessage::Resource(ResourceManagerMessage::Request { attempt, slots, .. }) => {
-                state.release();
-                state.tell_job_manager(&FromMaster::Request { attempt, slots: slots.clone() });
-                state.request = Some(Request { attempt, slots, workers: None });
+            HostMessage::Resource(ResourceManagerMessage::Request { attempt, slots, keeps, .. }) => {
+                if !keeps {
+                    state.release();
+                }
+                state.tell_job_manager(&FromMaster::Request { attempt, slots: slots.clone(), keeps });
+                state.request = Some(Request { attempt, slots, keeps, workers: None });
             }
             HostMessage::Resource(ResourceManagerMessage::Release { .. }) => {
                 state.release();
@@ -376,8 +386,9 @@ impl State {
         self.job_manager = Some(peer);
         self.tell_job_manager(&FromMaster::Ready { address: self.address.clone() });
         self.show();
-        if let Some(Request { attempt, slots, .. }) = &self.request {
-            self.tell_job_manager(&FromMaster::Request { attempt: *attempt, slots: slots.clone() });
+        if let Some(Request { attempt, slots, keeps, .. }) = &self.request {
+            let (attempt, slots, keeps) = (*attempt, slots.clone(), *keeps);
+            self.tell_job_manager(&FromMaster::Request { attempt, slots, keeps });
         }
     }
 
@@ -420,7 +431,12 @@ impl State {
                 };
                 match result {
                     Ok(workers) => {
+                        let is_granted =
+                            |worker: &WorkerId| workers.iter().any(|(granted, _)| granted == worker);
+                        let left: Vec<WorkerId> =
+                            self.workers.keys().filter(|worker| !is_granted(worker)).copied().collect();
                         request.workers = Some(workers);
+                        left.into_iter().for_each(|worker| self.dismiss(worker));
                         drop(myself.send_after(WORKER_TIMEOUT, move || HostMessage::WorkersDue(attempt)));
                         self.hire_if_connected();
                     }
@@ -443,6 +459,11 @@ impl State {
             Ok(ToMaster::Savepoint { target, stop }) => {
                 if let Some(reply) = reply {
                     self.take(|reply| JobMasterMessage::Savepoint { target, stop, reply }, reply);
+                }
+            }
+            Ok(ToMaster::Rescale { rescaled, graph }) => {
+                if let Some(reply) = reply {
+                    self.rescale(rescaled, graph, reply);
                 }
             }
             Ok(ToMaster::Checkpoint) => {
@@ -481,6 +502,38 @@ impl State {
         }
     }
 
+    /// Has the job go on with another graph. Whatever comes of it, workers that are started from now on have that one.
+    fn rescale(&mut self, rescaled: Rescaled, graph: GraphSummary, reply: Reply) {
+        self.was_rescaled = true;
+        let planned = (self.replan)(&rescaled).and_then(|planned| {
+            match graph.difference(&GraphSummary::new(&planned)) {
+                None => Ok(planned),
+                Some(difference) => Err(different(&difference)),
+            }
+        });
+        let planned = match planned {
+            Ok(planned) => Arc::new(planned),
+            Err(reason) => return reply.send(&Answer::<RescaleReport>::Err(reason)),
+        };
+        Arc::make_mut(&mut self.spec).graph = graph;
+        let (answer, rescaling) = oneshot::channel();
+        let message = JobMasterMessage::Rescale { graph: planned, rescaled, reply: answer };
+        let _ = self.master.cast(message);
+        self.tasks.spawn(async move {
+            let result = rescaling.await.unwrap_or_else(|_| Err("the job has ended meanwhile".into()));
+            reply.send(&result);
+        });
+    }
+
+    /// Ends a worker that has no slots any more.
+    fn dismiss(&mut self, worker: WorkerId) {
+        if let Some(Connected { peer, actor, .. }) = self.workers.remove(&worker) {
+            self.by_peer.remove(&peer.id());
+            peer.close("its slots are given back");
+            actor.stop(None);
+        }
+    }
+
     /// Asks the JobMaster for a savepoint or a checkpoint.
     fn take(&self, question: impl FnOnce(SavepointReply) -> JobMasterMessage, reply: Reply) {
         let (answer, taken) = oneshot::channel();
@@ -511,7 +564,9 @@ impl State {
                 return Ok(());
             }
             if let Some(difference) = self.spec.graph.difference(&graph) {
-                self.refuse(NoSlots { reason: different(&difference), is_final: true });
+                // A master that is to have another graph, and has not, is about to be replaced.
+                let is_final = !self.was_rescaled;
+                self.refuse(NoSlots { reason: different(&difference), is_final });
                 return Ok(());
             }
             let peer = from.clone();
@@ -578,11 +633,8 @@ impl State {
     /// Workers end with their connection.
     fn release(&mut self) {
         self.request = None;
-        self.by_peer.clear();
-        for Connected { peer, actor, .. } in std::mem::take(&mut self.workers).into_values() {
-            peer.close("its slots are given back");
-            actor.stop(None);
-        }
+        let workers: Vec<WorkerId> = self.workers.keys().copied().collect();
+        workers.into_iter().for_each(|worker| self.dismiss(worker));
     }
 
     fn on_master_gone(&mut self, reason: &str) {
@@ -608,10 +660,10 @@ impl State {
 /// What a JobMaster tells a Worker, as it travels.
 fn to_wire(message: WorkerMessage) -> Option<ToWorker> {
     match message {
-        WorkerMessage::Deploy { attempt, deployments, restored_from, .. } => {
+        WorkerMessage::Deploy { attempt, deployments, restored_from, rescaled, .. } => {
             let settings = deployments.first()?.settings.clone();
             let subtasks = deployments.iter().map(|deployment| deployment.id).collect();
-            Some(ToWorker::Deploy { attempt, subtasks, settings, restored_from })
+            Some(ToWorker::Deploy { attempt, subtasks, settings, restored_from, rescaled })
         }
         WorkerMessage::Start { attempt, placement, .. } => {
             Some(ToWorker::Start(attempt, (*placement).clone()))

@@ -13,10 +13,12 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::execution::ExecutionGraph;
+use crate::failure::Failure;
 use crate::machine::Machine;
 use crate::master::{JobMasterMessage, SubtaskEvent, restore};
 use crate::node::{NodeEvent, NodeEvents, NodeOptions, Peer, TellError, decode};
-use crate::protocol::{Assignment, FromWorker, GraphSummary, ToSubtask, ToWorker, WorkerSpec};
+use crate::process::{Built, Replan};
+use crate::protocol::{Assignment, FromWorker, GraphSummary, Rescaled, ToSubtask, ToWorker, WorkerSpec};
 use crate::simulation;
 use crate::stub;
 use crate::subtask::neighbours::SubtaskRef;
@@ -62,6 +64,7 @@ struct Host;
 struct State {
     job: JobId,
     graph: Arc<JobGraph>,
+    replan: Replan,
     config: Config,
     store: CheckpointStore,
     clock: Clock,
@@ -75,6 +78,7 @@ struct State {
 struct Arguments {
     job: JobId,
     graph: Arc<JobGraph>,
+    replan: Replan,
     config: Config,
     store: CheckpointStore,
     spec: WorkerSpec,
@@ -99,8 +103,7 @@ enum WayIn {
 pub async fn run(
     assignment: &Assignment,
     spec: WorkerSpec,
-    graph: JobGraph,
-    config: Config,
+    Built { graph, config, replan }: Built,
     machine: Machine,
 ) -> Result<String, String> {
     let store = store_of(&config, assignment.job)?.with_copies(copies_of(&config)?);
@@ -126,6 +129,7 @@ pub async fn run(
     let arguments = Arguments {
         job,
         graph: Arc::new(graph),
+        replan,
         config,
         store,
         spec,
@@ -306,6 +310,7 @@ impl Actor for Host {
         Ok(State {
             job: args.job,
             graph: args.graph,
+            replan: args.replan,
             config: args.config,
             store: args.store,
             clock: Clock::new(),
@@ -357,9 +362,20 @@ impl State {
         }
     }
 
+    /// Takes another graph, of the same operators.
+    fn plan(&mut self, rescaled: &Rescaled) -> Result<(), String> {
+        self.graph = Arc::new((self.replan)(rescaled)?);
+        Ok(())
+    }
+
     fn on_told(&mut self, message: ToWorker) {
         let message = match message {
-            ToWorker::Deploy { attempt, subtasks, settings, restored_from } => {
+            ToWorker::Deploy { attempt, subtasks, settings, restored_from, rescaled } => {
+                if let Some(Err(reason)) = rescaled.map(|rescaled| self.plan(&rescaled)) {
+                    let result = Err(Failure::of("the job graph", reason));
+                    let _ = self.master.cast(JobMasterMessage::Deployed { attempt, result });
+                    return;
+                }
                 return self.deploy(attempt, subtasks, settings, restored_from);
             }
             ToWorker::Start(attempt, placement) => WorkerMessage::Start {
@@ -420,7 +436,13 @@ impl State {
                         })
                     };
                     let deployments = subtasks.into_iter().filter_map(deployment).collect();
-                    let deploy = WorkerMessage::Deploy { attempt, deployments, restored_from: None, master };
+                    let deploy = WorkerMessage::Deploy {
+                        attempt,
+                        deployments,
+                        restored_from: None,
+                        rescaled: None,
+                        master,
+                    };
                     let _ = worker.cast(deploy);
                     return;
                 }

@@ -45,6 +45,9 @@ fn state(view: &View, operations: &[Operation]) -> Markup {
             @if let Some(last) = last {
                 div { dt { "Last checkpoint" } dd { (words::bytes(last.bytes)) small { " in " (words::duration(last.duration_ms)) } } }
             }
+            @if let Some(last) = status.last_rescale {
+                div { dt { "Pause of the last rescale" } dd { (words::duration(last.pause_ms)) } }
+            }
             @if status.late_dropped() > 0 {
                 div { dt { "Late, dropped" } dd { (words::count(status.late_dropped() as f64)) } }
             }

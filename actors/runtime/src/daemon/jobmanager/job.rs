@@ -240,10 +240,14 @@ impl Job {
         machine.kill_recorded(&self.folder.join("master"));
     }
 
-    /// The next master has another graph. The last one is deposed: it must not start workers for this one.
+    /// The job has another graph from now on, whether its master goes on with it or another one begins.
     pub(super) fn rescale(&mut self, call: Call, graph: GraphSummary) {
-        self.remembered.masters += 1;
         (self.remembered.call, self.remembered.graph) = (call, graph);
+    }
+
+    /// The master has no part in the job any more, before another one is started.
+    pub(super) fn depose_master(&mut self) {
+        self.remembered.masters += 1;
     }
 
     /// What the next master is started with.
@@ -297,13 +301,16 @@ impl Job {
         }
     }
 
-    /// The master asks for slots; those of attempts before are given back.
-    pub(super) fn on_request(&mut self, attempt: Attempt) {
-        if self.requested != Some(attempt) {
+    /// The master asks for slots; those of attempts before are given back, or may be among the new ones.
+    pub(super) fn on_request(&mut self, attempt: Attempt, keeps: bool) {
+        if self.requested == Some(attempt) {
+            return;
+        }
+        if !keeps {
             self.on_released();
             self.placed.clear();
-            self.requested = Some(attempt);
         }
+        self.requested = Some(attempt);
     }
 
     /// Passes on what the ResourceManager tells the master.
@@ -315,6 +322,7 @@ impl Job {
             }
             if let Ok(workers) = result {
                 self.workers = workers.iter().map(|(worker, _)| *worker).collect();
+                self.placed.retain(|worker, _| self.workers.contains(worker));
             }
         }
         self.tell_master(message);
@@ -354,6 +362,7 @@ impl Job {
         let known = &self.remembered.status;
         status.last_checkpoint = status.last_checkpoint.or_else(|| known.last_checkpoint.clone());
         status.last_savepoint = status.last_savepoint.or_else(|| known.last_savepoint.clone());
+        status.last_rescale = status.last_rescale.or(known.last_rescale);
         let place = |report: &Option<CheckpointReport>| report.as_ref().map(|report| report.location.clone());
         let completes = place(&status.last_checkpoint) != place(&known.last_checkpoint);
         let saves = place(&status.last_savepoint) != place(&known.last_savepoint);

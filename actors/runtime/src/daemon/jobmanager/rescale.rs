@@ -1,12 +1,14 @@
-//! Gives a job another parallelism: its program plans the graph anew, the job takes a checkpoint, and another master
-//! goes on from there with the new graph.
+//! Gives a job another parallelism: its program plans the graph anew, the job takes a checkpoint, and its master goes on
+//! from there with the new graph and the workers it has. If it cannot, another master does, with other workers.
 //!
-//! Until the new graph is written down the job is as it was, and from then on the former master is deposed: whatever
-//! ends in between, the job has one of the two parallelisms and goes on from its last checkpoint.
+//! Until the new graph is written down the job is as it was; from then on it is the job's, and a master that does not
+//! take it is replaced: whatever ends in between, the job has one of the two parallelisms and goes on from its last
+//! checkpoint.
 
 use super::{DaemonMessage, Job, MAX_SLOTS, Planned, Planning, State, keep, too_many};
 use crate::node::{PeerId, Reply};
 use crate::protocol::{Answer, Call, GraphSummary, Submitted, ToMaster};
+use crate::report::RescaleReport;
 use crate::resource::ResourceManagerMessage;
 use hurtig_dataflow::ids::JobId;
 use std::time::Duration;
@@ -14,6 +16,9 @@ use tokio::sync::oneshot;
 
 /// How long the checkpoint may take.
 const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// How long the job may take to run again with the workers it has.
+const IN_PLACE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A new parallelism on its way.
 pub struct Rescale {
@@ -56,7 +61,7 @@ impl State {
         };
         let masters = job.masters();
         if job.remember().graph == graph {
-            return reply.send(&Answer::Ok(Submitted { job: id, graph }));
+            return reply.send(&Answer::Ok(Submitted { job: id, graph, rescaled: None }));
         }
         if too_many(&graph.wanted) {
             return reply
@@ -87,20 +92,48 @@ impl State {
         });
     }
 
-    /// The checkpoint is complete: another master begins.
-    pub(super) async fn on_rescale(&mut self, rescale: Rescale) {
-        let Rescale { job: id, masters, call, graph, reply } = rescale;
-        let running = self.running(id).and_then(|job| match job.masters() == masters {
-            true => Ok(()),
-            false => Err(format!("the master of job {id} was replaced meanwhile: try again")),
+    /// The checkpoint is complete: the master is to go on with the new graph.
+    pub(super) fn on_rescale(&mut self, rescale: Rescale) {
+        let (id, masters) = (rescale.job, rescale.masters);
+        let running = self.running(id).and_then(|job| match (job.masters() == masters, job.peer()) {
+            (true, Some(peer)) => Ok(peer.clone()),
+            _ => Err(format!("the master of job {id} was replaced meanwhile: try again")),
         });
-        if let (Ok(()), Some(job)) = (&running, self.jobs.get_mut(&id)) {
-            job.rescale(call, graph.clone());
-            // Written before anything ends: whoever comes later finds the job with its new graph.
+        let master = match running {
+            Ok(master) => master,
+            Err(reason) => return rescale.reply.send(&Answer::<Submitted>::Err(reason)),
+        };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.rescale(rescale.call.clone(), rescale.graph.clone());
+        // Written before anything ends: whoever comes later finds the job with its new graph.
+        keep(&*self.memory, job.remember());
+        let rescaled = rescale.call.rescaled.clone().unwrap_or_default();
+        let message = ToMaster::Rescale { rescaled, graph: rescale.graph.clone() };
+        let myself = self.myself.clone();
+        self.tasks.spawn(async move {
+            let asked = master.ask::<_, Answer<RescaleReport>>(&message, IN_PLACE_TIMEOUT).await;
+            let result = asked.unwrap_or_else(|error| Err(error.to_string()));
+            let _ = myself.cast(DaemonMessage::RescaledInPlace(Box::new(rescale), result));
+        });
+    }
+
+    /// A master that could not take the new graph is replaced by one that begins with it.
+    pub(super) async fn on_rescaled_in_place(
+        &mut self,
+        rescale: Rescale,
+        result: Result<RescaleReport, String>,
+    ) {
+        let Rescale { job: id, masters, graph, reply, .. } = rescale;
+        if let (Err(reason), Some(job)) = (&result, self.jobs.get_mut(&id))
+            && job.masters() == masters
+            && !job.has_ended()
+        {
+            tracing::info!(job = %id, "another master begins with the new graph: {reason}");
+            job.depose_master();
             keep(&*self.memory, job.remember());
             self.replace_master(id).await;
         }
-        reply.send(&running.map(|()| Submitted { job: id, graph }));
+        reply.send(&Answer::Ok(Submitted { job: id, graph, rescaled: result.ok() }));
     }
 }
 
