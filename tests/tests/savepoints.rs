@@ -3,6 +3,7 @@
 use hurtig::prelude::*;
 use hurtig::savepoint::{OperatorState, Savepoint, SavepointError, SavepointWriter};
 use hurtig_tests::events::{Event, KEYS, events};
+use hurtig_tests::folders::sorted_lines;
 use hurtig_tests::jobs;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -43,9 +44,24 @@ impl KeyedProcessFunction<u64, Event> for Keeping {
     }
 }
 
-fn job(env: &Environment, per_second: f64) -> Collected<(u64, u64)> {
+/// Each count of a key is a line of a file.
+fn job(env: &Environment, per_second: f64, folder: &Path) {
     let events = events(env, "events", EVENTS, per_second);
-    events.key_by(|event| event.key).process(Keeping::default()).uid("counts").collect()
+    let counts = events.key_by(|event| event.key).process(Keeping::default()).uid("counts");
+    counts.sink_to(FileSink::csv(folder.join("out"))).uid("files");
+}
+
+/// The last count of each key, and how many there are in all.
+fn results(folder: &Path) -> (BTreeMap<u64, u64>, u64) {
+    let lines = sorted_lines(&folder.join("out"));
+    let mut last = BTreeMap::new();
+    for line in &lines {
+        let (key, count) = line.split_once(',').expect("a key and a count");
+        let count: u64 = count.parse().expect("a count");
+        let known = last.entry(key.parse().expect("a key")).or_insert(count);
+        *known = (*known).max(count);
+    }
+    (last, lines.len() as u64)
 }
 
 fn config(from: Option<&str>) -> Config {
@@ -55,49 +71,42 @@ fn config(from: Option<&str>) -> Config {
     config
 }
 
-/// Runs the job to its end. Returns its last count of each key, and how many results there were.
-async fn finish(from: &str) -> (BTreeMap<u64, u64>, u64) {
+/// Runs the job to its end.
+async fn finish(folder: &Path, from: &str) {
     let env = Environment::new();
-    let results = job(&env, 1e6);
+    job(&env, 1e6, folder);
     let mut config = config(Some(from));
     config.parallelism.default = Some(3);
     jobs::execute(&env, &config, None).await.expect("the job finishes");
-    let results = results.take();
-    let mut last = BTreeMap::new();
-    for (key, count) in &results {
-        let known = last.entry(*key).or_insert(*count);
-        *known = (*known).max(*count);
-    }
-    (last, results.len() as u64)
 }
 
 #[test]
 fn a_job_begins_with_state_that_was_made_for_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let target = folder.path().to_str().expect("UTF-8");
-    let last = jobs::run(async {
+    jobs::run(async {
         let mut counts = OperatorState::<u64>::new("counts", MAX_PARALLELISM);
         let count = counts.value_state::<u64>("count").expect("a state");
         (0..KEYS).for_each(|key| count.set(&mut counts.at(&key), 1_000 * key));
         let mut writer = SavepointWriter::new(MAX_PARALLELISM);
         writer.put(counts).await.expect("it is taken");
         let savepoint = writer.write(target).await.expect("a savepoint");
-        finish(&savepoint).await.0
+        finish(folder.path(), &savepoint).await;
     });
     let expected = (0..KEYS).map(|key| (key, 1_000 * key + EVENTS / KEYS)).collect();
-    assert_eq!(last, expected);
+    assert_eq!(results(folder.path()).0, expected);
 }
 
 /// Runs the job for a while, and stops it with a savepoint. Returns where, and how many results there were.
 async fn stopped(folder: &Path) -> (String, u64) {
     let env = Environment::new();
-    let results = job(&env, 5_000.0);
+    job(&env, 5_000.0, folder);
     let running = jobs::start(&env, &config(None), None).await.expect("the job starts");
     let has_begun = running.client.wait_until(|status| status.checkpoints_completed > 3).await;
     has_begun.expect("the job runs");
     let savepoint = running.client.stop(folder.to_str()).await.expect("a savepoint");
     running.finish().await.expect("the job ends");
-    (savepoint, results.take().len() as u64)
+    (savepoint, results(folder).1)
 }
 
 #[test]
@@ -126,8 +135,9 @@ fn what_a_job_has_left_is_read_and_changed_and_all_else_stays() {
         let mut writer = savepoint.change().await.expect("it can be changed");
         writer.put(counts).await.expect("it is taken");
         let changed = writer.write(folder.path().to_str().expect("UTF-8")).await.expect("a savepoint");
-        let (last, after) = finish(&changed).await;
-        assert_eq!(before + after, EVENTS, "positions of the source are carried over");
+        finish(folder.path(), &changed).await;
+        let (last, in_all) = results(folder.path());
+        assert_eq!(in_all, EVENTS, "positions of the source are carried over");
         let all = EVENTS / KEYS;
         let expected = (0..KEYS).map(|key| match key {
             3 => (key, all + 1_000),

@@ -405,8 +405,14 @@ impl State {
             return Some(request);
         };
         let has_limit = |share: &Share| share.slots > 0 && share.is_memory_wanted;
-        let former = self.task_managers.iter().filter_map(|registered| registered.used.get(&job));
-        if former.chain(placed.iter().map(|(_, share)| share)).any(has_limit) {
+        let users = || self.task_managers.iter().filter(|registered| registered.used.contains_key(&job));
+        let shares = users().filter_map(|registered| registered.used.get(&job));
+        let is_limited = shares.chain(placed.iter().map(|(_, share)| share)).any(has_limit);
+        // One that was away and has come back has a Worker that is not among those granted.
+        let is_known = |user: &Registered| {
+            self.granted[&job].launches.iter().any(|launch| launch.task_manager == user.actor.get_id())
+        };
+        if is_limited || !users().all(is_known) {
             return Some(request);
         }
         let former = self.granted.remove(&job).map_or_else(Vec::new, |granted| granted.launches);

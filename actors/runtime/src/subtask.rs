@@ -636,7 +636,9 @@ impl Running {
             self.tick(myself);
         } else {
             let timer = self.chain.next_processing_time();
-            let times = wake_at.into_iter().chain(timer).chain(rest_at).chain(self.overtakes_at());
+            // One that is due waits for the chain to be at rest: what brings it there looks again.
+            let overtakes_at = self.overtakes_at().filter(|at| *at > now);
+            let times = wake_at.into_iter().chain(timer).chain(rest_at).chain(overtakes_at);
             self.schedule(myself, times.min());
         }
         Ok(())

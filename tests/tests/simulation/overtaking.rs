@@ -69,12 +69,13 @@ impl Folders {
         let env = Environment::new();
         build(&env, self.files.path());
         let (cluster, job) = start(&env, config).await;
-        let has_come = job.wait_until(|status| status.checkpoints_completed >= checkpoints).await;
-        if !has_come.expect("the job runs").state.is_terminal() {
-            job.cancel().expect("it runs");
-        }
+        // It may end before.
+        let _ = job.wait_until(|status| status.checkpoints_completed >= checkpoints).await;
+        let _ = job.cancel();
         let _ = job.wait().await;
         let status = job.status();
+        let is_expected = matches!(status.state, JobState::Cancelled | JobState::Finished);
+        assert!(is_expected, "{:?}: {:?}", status.state, status.failure);
         cluster.shutdown().await;
         (status.checkpoints_completed, status.last_checkpoint.map(|report| report.location))
     }
@@ -115,10 +116,7 @@ fn check(build: Build) {
                 folders.run(build, &config, u64::MAX).await;
                 held
             });
-            assert!(
-                held.iter().all(|batches| *batches > 0),
-                "{timeout:?} {parallelisms:?}: {held:?} batches"
-            );
+            assert!(held[0] > 0, "{timeout:?} {parallelisms:?}: {held:?} batches");
             let same = folders::compare(&expected, &folders.lines());
             same.unwrap_or_else(|difference| panic!("{timeout:?} {parallelisms:?}: {difference}"));
         }
