@@ -54,6 +54,8 @@ pub struct Inputs {
     arrived: VecDeque<Arrived>,
     /// Batches that are part of a checkpoint though they are still to be processed, with their channels.
     recorded: Vec<(usize, AnyBatch)>,
+    /// Whether what is recorded is of no use.
+    is_void: bool,
     merger: WatermarkMerger,
     ready: VecDeque<(usize, Element)>,
     window: u32,
@@ -91,6 +93,7 @@ impl Inputs {
             last_barrier: 0,
             arrived: VecDeque::new(),
             recorded: Vec::new(),
+            is_void: false,
             merger,
             ready: VecDeque::new(),
             window,
@@ -105,7 +108,12 @@ impl Inputs {
         let channel = &mut self.channels[at];
         match (&element, channel.is_recorded) {
             (Element::Batch(batch), true) => self.recorded.push((at, batch.duplicate())),
-            (Element::Barrier(_) | Element::End, true) => channel.is_recorded = false,
+            (Element::Barrier(barrier), true) => {
+                channel.is_recorded = false;
+                // Where the barrier was that it comes instead of nobody knows.
+                self.is_void |= barrier.checkpoint != self.last_barrier;
+            }
+            (Element::End, true) => channel.is_recorded = false,
             _ => {}
         }
         if let Element::Barrier(barrier) = &element {
@@ -132,6 +140,10 @@ impl Inputs {
     /// When a barrier has waited so long that it is to overtake what is before it. It never is for a savepoint, which has
     /// no records within, nor while it has not come on a channel where it must not overtake.
     pub fn overtakes_at(&self, timeout_ms: i64) -> Option<Timestamp> {
+        if self.ready.iter().any(|(_, element)| matches!(element, Element::Barrier(_))) {
+            // No barrier overtakes another.
+            return None;
+        }
         let aligning = self.alignment.as_ref().map(|alignment| alignment.barrier.checkpoint);
         let oldest = aligning.unwrap_or(self.last_barrier + 1);
         let is_open = |arrived: &&Arrived| arrived.barrier.checkpoint >= oldest;
@@ -152,6 +164,7 @@ impl Inputs {
         let checkpoint = barrier.checkpoint;
         let is_aligning = aligning == Some(checkpoint);
         self.recorded.clear();
+        self.is_void = false;
         for (at, channel) in self.channels.iter_mut().enumerate() {
             let has_come = std::mem::take(&mut channel.aligned) && is_aligning;
             channel.is_recorded = !has_come && !channel.ended;
@@ -181,9 +194,15 @@ impl Inputs {
         self.channels.iter().any(|channel| channel.is_recorded)
     }
 
+    /// Whether the checkpoint that batches are recorded for cannot be complete any more.
+    pub fn is_void(&self) -> bool {
+        self.is_void
+    }
+
     /// Takes the batches that were overtaken, with their channels.
     pub fn take_recorded(&mut self) -> Vec<(usize, AnyBatch)> {
         self.channels.iter_mut().for_each(|channel| channel.is_recorded = false);
+        self.is_void = false;
         std::mem::take(&mut self.recorded)
     }
 

@@ -254,7 +254,8 @@ impl Running {
         let writing = self.snapshots.writing.as_ref();
         let waits = writing.filter(|writing| self.outputs.is_barrier_waiting(writing.checkpoint));
         let at_outputs = waits.map(|writing| writing.since.saturating_add(timeout_ms));
-        let at_inputs = self.inputs.overtakes_at(timeout_ms).filter(|_| !self.is_snapshotting());
+        let is_free = !self.is_snapshotting() && self.snapshots.held.is_none();
+        let at_inputs = self.inputs.overtakes_at(timeout_ms).filter(|_| is_free);
         at_outputs.into_iter().chain(at_inputs).min()
     }
 
@@ -272,6 +273,11 @@ impl Running {
             if !has_room || !self.chain.step(now, &mut self.outputs)? {
                 return Ok(false);
             }
+        }
+        self.take_snapshots();
+        if self.is_snapshotting() {
+            // A barrier was on its way through the chain.
+            return Ok(true);
         }
         let Some(barrier) = self.inputs.overtake(now) else { return Ok(false) };
         self.announce(&barrier);
@@ -318,6 +324,11 @@ impl Running {
             place.send(Slice::Rows(chunks));
         }
         if !is_done {
+            return Ok(true);
+        }
+        if self.inputs.is_void() {
+            // Nobody waits for it: the checkpoint has failed elsewhere.
+            self.give_up_snapshot();
             return Ok(true);
         }
         if self.is_gathering() {
