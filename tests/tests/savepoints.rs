@@ -121,7 +121,7 @@ fn what_a_job_has_left_is_read_and_changed_and_all_else_stays() {
         let first = counts.list_state::<u64>("first").expect("a state");
         let by_third = counts.map_state::<u8, u64>("by third").expect("a state");
         let mut read = BTreeMap::new();
-        count.for_each(counts.states(), |key: &u64, n| drop(read.insert(*key, *n)));
+        count.for_each(counts.states(), |key: &u64, n| _ = read.insert(*key, *n));
         assert_eq!(read.values().sum::<u64>(), before);
         let mut firsts: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         first.for_each(counts.states(), |key: &u64, n| firsts.entry(*key).or_default().push(*n));

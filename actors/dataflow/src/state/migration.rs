@@ -66,10 +66,13 @@ fn read<V: StateValue>() -> Reader<V> {
     Arc::new(|bytes| Ok(rmp_serde::from_slice(bytes)?))
 }
 
+/// Makes bytes of the present version of those of an earlier one.
+type Convert = Box<dyn Fn(u32, &[u8]) -> Result<Vec<u8>, BoxError> + Send + Sync>;
+
 /// A migration of values whose type is not known.
 pub(super) struct ErasedMigration {
     pub(super) version: u32,
-    convert: Box<dyn Fn(u32, &[u8]) -> Result<Vec<u8>, BoxError> + Send + Sync>,
+    convert: Convert,
 }
 
 /// What a state holds for a key, as far as values are within it that can be of another version.
