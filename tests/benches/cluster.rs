@@ -160,18 +160,17 @@ fn rescale(keys: u64) -> anyhow::Result<Figures> {
     let clock = Instant::now();
     started.cluster.call(&["rescale", &job, "-p", "3"]);
     let answered = clock.elapsed();
-    let mut after = 0;
     let began = began.duration_since(SystemTime::UNIX_EPOCH)?.as_micros() as u64;
     // It is over when all has gone on for a while.
-    let pause = loop {
+    let (pause, after) = loop {
         std::thread::sleep(Duration::from_millis(500));
         let (all, _) = pulses(&out)?;
         let since: Vec<u64> = all.into_iter().filter(|micros| *micros >= began).collect();
         let gaps = since.windows(2).map(|pair| (pair[1] - pair[0], pair[1]));
         let Some((gap, until)) = gaps.max() else { continue };
-        after = since.last().map_or(0, |last| last - until);
+        let after = since.last().map_or(0, |last| last - until);
         if clock.elapsed() > answered && after > 10_000_000 {
-            break gap;
+            break (gap, after);
         }
         ensure!(clock.elapsed() < Duration::from_secs(300), "it does not go on");
     };
