@@ -173,3 +173,62 @@ fn what_is_not_there_or_does_not_fit_is_told() {
         assert!(Savepoint::load("nowhere").await.is_err());
     });
 }
+
+/// Holds the number of each second event of a key only.
+#[derive(Clone, Default)]
+struct Alternating {
+    held: ValueState<u64>,
+}
+
+impl KeyedProcessFunction<u64, Event> for Alternating {
+    type Out = u64;
+
+    fn open(&mut self, ctx: &mut KeyedOpenContext<'_, u64>) -> OpResult {
+        self.held = ctx.value_state("held")?;
+        Ok(())
+    }
+
+    fn process(&mut self, event: Event, ctx: &mut KeyedContext<'_, u64, u64>) -> OpResult {
+        match self.held.get(ctx) {
+            Some(_) => self.held.clear(ctx),
+            None => self.held.set(ctx, event.n),
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_deleted_in_a_checkpoint_that_builds_on_others_stays_deleted_in_a_savepoint_made_of_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    jobs::run(async {
+        let env = Environment::new();
+        // Each event has a key that comes again once, much later.
+        let events = events(&env, "events", 20_000, 20_000.0);
+        let held = events.key_by(|event| event.n % 5_003).process(Alternating::default()).uid("held");
+        held.discard().uid("nowhere");
+        let mut config = config(None);
+        config.checkpoint.dir = Some(folder.path().join("checkpoints"));
+        let running = jobs::start(&env, &config, None).await.expect("the job starts");
+        let client = &running.client;
+        // Some of each subtask's keys are deleted by then, and deletions lie on top of what they delete.
+        client.wait_until(|status| status.records_read() > 12_000).await.expect("the job runs");
+        client.cancel().expect("it runs");
+        let _ = client.wait().await;
+        let checkpoint = client.status().last_checkpoint.expect("a checkpoint").location;
+        running.cluster.shutdown().await;
+        let read = async |location: &str| {
+            let savepoint = Savepoint::load(location).await.expect("a savepoint");
+            let mut operator = savepoint.operator::<u64>("held").await.expect("an operator");
+            let held = operator.value_state::<u64>("held").expect("a state");
+            let mut all = BTreeMap::new();
+            held.for_each(operator.states(), |key: &u64, n| _ = all.insert(*key, *n));
+            all
+        };
+        let expected = read(&checkpoint).await;
+        assert!((100..5_003).contains(&expected.len()), "{} keys", expected.len());
+        let savepoint = Savepoint::load(&checkpoint).await.expect("a checkpoint");
+        let writer = savepoint.change().await.expect("it can be changed");
+        let copy = writer.write(folder.path().to_str().expect("UTF-8")).await.expect("a savepoint");
+        assert_eq!(read(&copy).await, expected);
+    });
+}

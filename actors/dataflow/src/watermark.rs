@@ -161,6 +161,8 @@ impl<T> WatermarkGenerator<T> for BoundedOutOfOrderness {
 pub struct WatermarkMerger {
     inputs: Vec<Input>,
     merged: Timestamp,
+    /// Passes once more: those behind may not have had it, where a checkpoint's barrier has overtaken it.
+    restored: Option<Timestamp>,
     idle: bool,
 }
 
@@ -190,7 +192,12 @@ impl WatermarkMerger {
     /// A merger over `inputs` inputs that starts at a restored watermark.
     pub fn new(inputs: usize, restored: Timestamp) -> Self {
         let input = Input { watermark: MIN_TIMESTAMP, status: Status::Active };
-        WatermarkMerger { inputs: vec![input; inputs], merged: restored, idle: false }
+        WatermarkMerger {
+            inputs: vec![input; inputs],
+            merged: restored,
+            restored: Some(restored).filter(|at| *at > MIN_TIMESTAMP),
+            idle: false,
+        }
     }
 
     /// The merged watermark.
@@ -232,8 +239,9 @@ impl WatermarkMerger {
         let all_idle = idle.then(|| self.inputs.iter().map(|input| input.watermark).max()).flatten();
         let mut merged = Merged::default();
         if let Some(watermark) = active.or(all_idle)
-            && watermark > self.merged
+            && (watermark > self.merged || self.restored == Some(watermark))
         {
+            self.restored = None;
             self.merged = watermark;
             merged.watermark = Some(watermark);
         }

@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::fault::FaultInjector;
 use crate::observe::Observer;
 use crate::observe::subtasks::SubtaskState;
-use crate::protocol::Rescaled;
+use crate::protocol::{NotRescaled, Rescaled};
 use crate::report::{CheckpointReport, JobStatus, RescaleReport, SubtaskReport};
 use crate::resource::{NoSlots, ResourceManagerMessage, SlotGrant};
 use crate::subtask::neighbours::SubtaskRef;
@@ -204,7 +204,7 @@ pub enum JobMasterMessage {
         /// How it was planned.
         rescaled: Rescaled,
         /// Where to answer, when the job runs again, or if it cannot be done now.
-        reply: oneshot::Sender<Result<RescaleReport, String>>,
+        reply: oneshot::Sender<Result<RescaleReport, NotRescaled>>,
     },
     /// From whoever is about to start the job anew: take a checkpoint now.
     CheckpointNow {
@@ -271,7 +271,7 @@ struct NextGraph {
 struct Rescaling {
     since: hurtig_dataflow::Timestamp,
     workers: BTreeSet<WorkerId>,
-    reply: oneshot::Sender<Result<RescaleReport, String>>,
+    reply: oneshot::Sender<Result<RescaleReport, NotRescaled>>,
 }
 
 /// The actor.
@@ -824,10 +824,14 @@ impl State {
         &mut self,
         myself: &ActorRef<JobMasterMessage>,
         next: NextGraph,
-        reply: oneshot::Sender<Result<RescaleReport, String>>,
+        reply: oneshot::Sender<Result<RescaleReport, NotRescaled>>,
     ) {
         if !self.lifecycle.on_rescale() {
-            drop(reply.send(Err("not all of the job's subtasks run".into())));
+            let why = match self.lifecycle.is_ending() {
+                true => NotRescaled::Ending,
+                false => NotRescaled::Refused("not all of the job's subtasks run".into()),
+            };
+            drop(reply.send(Err(why)));
             return;
         }
         let workers = self.workers.keys().copied().collect();

@@ -496,6 +496,8 @@ pub enum FromMaster {
     Ready {
         /// Where it listens for workers.
         address: String,
+        /// How often the job was rescaled before it had the graph that it has.
+        rescaled: u32,
     },
     /// The job's status has changed.
     Status(Box<JobStatus>),
@@ -536,7 +538,7 @@ pub enum ToMaster {
     /// Take a checkpoint now. A question; the answer is its location.
     Checkpoint,
     /// Go on with another graph from the last checkpoint. A question; it is answered with a [`RescaleReport`] when the job
-    /// runs again, or at once with the reason why it cannot be done.
+    /// runs again, or at once with [`NotRescaled`].
     Rescale {
         /// How the graph is to be planned.
         rescaled: Rescaled,
@@ -553,6 +555,15 @@ pub enum ToMaster {
     Settle,
     /// The job has ended and that is written down.
     Goodbye,
+}
+
+/// Why a master does not go on with another graph.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NotRescaled {
+    /// The job is about to end.
+    Ending,
+    /// Another master could.
+    Refused(String),
 }
 
 /// From a worker to its master.

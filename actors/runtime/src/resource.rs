@@ -290,7 +290,13 @@ impl Actor for ResourceManager {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            ResourceManagerMessage::Register { task_manager, offer, used } => {
+            ResourceManagerMessage::Register { task_manager, offer, mut used } => {
+                // A job that waits has no workers; one of it that is still there has missed that they were to end.
+                for job in state.waiting.iter().map(|waiting| waiting.job) {
+                    if used.remove(&job).is_some() {
+                        let _ = task_manager.cast(TaskManagerMessage::Release { job });
+                    }
+                }
                 state.starting = state.starting.saturating_sub(1);
                 state.task_managers.push(Registered { actor: task_manager, offer, used, is_leaving: false });
             }
@@ -530,6 +536,10 @@ impl State {
         let Some(granted) = self.granted.get(&job).filter(is_one) else { return };
         if granted.is_complete() {
             let _ = granted.master.cast(JobMasterMessage::WorkerLost { worker, reason });
+            // What is asked for next must not count on it.
+            let granted = self.granted.get_mut(&job).into_iter();
+            let launches = granted.flat_map(|granted| &mut granted.launches);
+            launches.filter(|launch| launch.grant.worker == worker).for_each(|launch| launch.is_done = false);
         } else {
             let reason = format!("a worker could not begin: {reason}");
             granted.answer(Err(NoSlots { reason, is_final: false }));

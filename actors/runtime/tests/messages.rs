@@ -181,7 +181,7 @@ fn messages() -> Vec<Vec<u8>> {
     status.subtasks.insert(SUBTASK, SubtaskReport::default());
     all.extend(
         [
-            FromMaster::Ready { address: "host:1".into() },
+            FromMaster::Ready { address: "host:1".into(), rescaled: 2 },
             FromMaster::Status(Box::new(status)),
             FromMaster::Observed(Box::default()),
             FromMaster::Request { attempt: Attempt(1), slots: vec![wanted()], keeps: true },

@@ -45,7 +45,7 @@ use hurtig_dataflow::error::Error as StateError;
 use hurtig_dataflow::graph::OperatorId;
 use hurtig_dataflow::ids::{Attempt, JobId, SubtaskId};
 use hurtig_dataflow::key::{KEY_HASH_VERSION, KeyGroupRange, hash_key};
-use hurtig_dataflow::snapshot::{OperatorSnapshot, StateKind, StateSnapshot, SubtaskSnapshot};
+use hurtig_dataflow::snapshot::{OperatorSnapshot, RowOp, StateKind, StateSnapshot, SubtaskSnapshot};
 use hurtig_dataflow::state::{
     Handle, ItemList, KeyScope, KeyedTable, ListState, MapState, Migration, Scope, StateStore, StateValue,
     ValueState,
@@ -54,7 +54,7 @@ use hurtig_dataflow::time::{MIN_TIMESTAMP, Timestamp};
 use hurtig_runtime::clock::Clock;
 use hurtig_state::metadata::METADATA_VERSION;
 use hurtig_state::{
-    CheckpointMetadata, CheckpointStore, RestorePlan, SnapshotDir, SnapshotHandle, SourceMetadata,
+    CheckpointMetadata, CheckpointStore, Heads, RestorePlan, SnapshotDir, SnapshotHandle, SourceMetadata,
     SubtaskMetadata, VertexMetadata,
 };
 use std::collections::BTreeMap;
@@ -141,6 +141,14 @@ impl Savepoint {
         Ok(OperatorState::of(snapshot, self.metadata.max_parallelism))
     }
 
+    async fn heads(&self) -> Result<Heads, SavepointError> {
+        let heads = RestorePlan::heads(&self.metadata, &self.store).await?;
+        match heads.in_flight().is_empty() {
+            true => Ok(heads),
+            false => Err(SavepointError::InFlight { location: self.metadata.location.clone() }),
+        }
+    }
+
     async fn read(&self, uid: &str) -> Result<OperatorSnapshot, SavepointError> {
         let Some(operator) = self.operators().find(|operator| operator.uid == uid).cloned() else {
             let known: Vec<&str> = self.operators().map(|operator| operator.uid.as_str()).collect();
@@ -149,10 +157,7 @@ impl Savepoint {
         };
         let vertices = [vec![operator]];
         let plan = RestorePlan::new(&self.metadata, &vertices, self.metadata.max_parallelism, true)?;
-        let heads = RestorePlan::heads(&self.metadata, &self.store).await?;
-        if !heads.in_flight().is_empty() {
-            return Err(SavepointError::InFlight { location: self.metadata.location.clone() });
-        }
+        let heads = self.heads().await?;
         let from = (&self.metadata, &self.store);
         let read = plan.read(from, &heads, &vertices[0], 0, 1).await?;
         Ok(read.into_iter().flatten().next().unwrap_or_default())
@@ -163,6 +168,7 @@ impl Savepoint {
     /// # Errors
     /// It is a checkpoint with records on their way.
     pub async fn change(&self) -> Result<SavepointWriter<'_>, SavepointError> {
+        self.heads().await?;
         let operators = self.operators().map(|operator| (operator.uid.clone(), Content::Kept));
         Ok(SavepointWriter {
             former: Some(self),
@@ -382,6 +388,8 @@ fn committables(former: &CheckpointMetadata, uid: &str) -> Vec<(String, Vec<serd
     all.filter(|(sink, _)| sink == uid).cloned().collect()
 }
 
+/// Writes an operator's state in as many layers as its rows have been in: within one, what is deleted goes before what is
+/// put, whatever their order.
 async fn write_snapshot(
     store: &CheckpointStore,
     job: JobId,
@@ -390,15 +398,27 @@ async fn write_snapshot(
     mut snapshot: OperatorSnapshot,
 ) -> Result<SnapshotHandle, SavepointError> {
     let has_rows = |state: &StateSnapshot| matches!(state.kind, StateKind::Keyed | StateKind::Broadcast);
-    let mut chunks = Vec::new();
+    let mut layers: Vec<Vec<Chunk>> = vec![Vec::new()];
     for (at, state) in snapshot.states.iter_mut().enumerate().filter(|(_, state)| has_rows(state)) {
         state.is_whole = false;
-        let rows = std::mem::take(&mut state.groups).into_iter();
-        chunks.extend(rows.map(|rows| Chunk { operator: 0, state: at, rows }));
+        let (mut layer, mut last) = (0, RowOp::Drop);
+        for rows in std::mem::take(&mut state.groups) {
+            if rows.op < last {
+                layer += 1;
+                layers.resize_with(layers.len().max(layer + 1), Vec::new);
+            }
+            last = rows.op;
+            layers[layer].push(Chunk { operator: 0, state: at, rows });
+        }
     }
-    let operators = vec![snapshot];
-    let head = SubtaskSnapshot { checkpoint: dir.checkpoint, operators, in_flight: Vec::new() };
-    let mut writer = store.writer(job, dir, id, Attempt::default(), head)?;
-    writer.add(chunks).await?;
-    Ok(SnapshotHandle { layers: vec![writer.finish(Vec::new()).await?] })
+    let mut handle = SnapshotHandle::default();
+    for (number, chunks) in layers.into_iter().enumerate() {
+        let operators = vec![snapshot.clone()];
+        let head = SubtaskSnapshot { checkpoint: dir.checkpoint, operators, in_flight: Vec::new() };
+        // Files are told apart by their attempt.
+        let mut writer = store.writer(job, dir, id, Attempt(number as u32), head)?;
+        writer.add(chunks).await?;
+        handle.layers.push(writer.finish(Vec::new()).await?);
+    }
+    Ok(handle)
 }

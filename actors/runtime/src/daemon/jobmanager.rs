@@ -19,8 +19,8 @@ use crate::node::{Node, NodeError, NodeEvent, Peer, PeerId, Reply, decode};
 use crate::process::child::{ChildMessage, start_error};
 use crate::process::worker::{any_port, node_options};
 use crate::protocol::{
-    Advice, Answer, Assignment, Call, ClientRequest, FromMaster, FromTaskManager, Hardware, Plan, RoleSpec,
-    Submitted, ToMaster, ToTaskManager,
+    Advice, Answer, Assignment, Call, ClientRequest, FromMaster, FromTaskManager, Hardware, NotRescaled,
+    Plan, RoleSpec, Submitted, ToMaster, ToTaskManager,
 };
 use crate::report::RescaleReport;
 use crate::resource::{self, Offer, ResourceManager, ResourceManagerMessage, Share, Standalone};
@@ -77,7 +77,7 @@ pub enum DaemonMessage {
     /// From the autoscaler: what it has found of a job.
     Advised(JobId, Advice),
     /// From its own task: what came of having a job's master go on with another graph.
-    RescaledInPlace(Box<Rescale>, Result<RescaleReport, String>),
+    RescaledInPlace(Box<Rescale>, Result<RescaleReport, NotRescaled>),
     /// From itself: a program has had its time to build its job.
     PlanningDue(ActorId),
     /// From whoever runs it: it is to end. Answered, with its node, when no checkpoint is under way that was when it was
@@ -594,7 +594,16 @@ impl State {
             return from.close("another master has taken its place");
         }
         match message {
-            FromMaster::Ready { address } => job.on_master_ready(from, address),
+            FromMaster::Ready { address, rescaled } => {
+                job.on_master_ready(from, address);
+                let wanted = job.remember().call.rescaled.as_ref().map_or(0, |rescaled| rescaled.times);
+                if rescaled != wanted {
+                    tracing::warn!(job = %id, "the job's master has not heard of its new graph: it is replaced");
+                    job.depose_master();
+                    keep(&*self.memory, job.remember());
+                    self.replace_master(id).await;
+                }
+            }
             FromMaster::Status(status) => {
                 if job.on_status(from, *status) {
                     keep(&*self.memory, job.remember());

@@ -89,6 +89,11 @@ impl Lifecycle {
         !self.finishing && self.state == JobState::Running && self.go(JobState::Restarting)
     }
 
+    /// Whether the job ends, or has, whatever comes.
+    pub fn is_ending(&self) -> bool {
+        self.finishing || self.state == JobState::Cancelling || self.state.is_terminal()
+    }
+
     /// All input is read and all output published. Returns whether subtasks are to be stopped now.
     pub fn on_done(&mut self) -> bool {
         self.finishing = self.state == JobState::Running;

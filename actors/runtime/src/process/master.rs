@@ -14,8 +14,8 @@ use crate::observe::Observer;
 use crate::process::worker::{any_port, node_options, store_of};
 use crate::process::{Built, Replan};
 use crate::protocol::{
-    Answer, Assignment, FromMaster, FromWorker, GraphSummary, MasterSpec, Rescaled, ToMaster, ToSubtask,
-    ToWorker,
+    Answer, Assignment, FromMaster, FromWorker, GraphSummary, MasterSpec, NotRescaled, Rescaled, ToMaster,
+    ToSubtask, ToWorker,
 };
 use crate::report::{JobStatus, RescaleReport};
 use crate::resource::{NoSlots, ResourceManagerMessage, SlotGrant};
@@ -33,6 +33,7 @@ use hurtig_transport::{Identity, Peer as Whom, Role, Tls};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
@@ -99,6 +100,8 @@ struct State {
     replan: Replan,
     /// Whether another graph was wanted: workers of it may come though this master has none.
     was_rescaled: bool,
+    /// How often the job was rescaled before it had the graph that it has.
+    rescaled: Arc<AtomicU32>,
     spec: Arc<MasterSpec>,
     address: String,
     node: Node,
@@ -121,6 +124,8 @@ struct State {
 
 struct Arguments {
     job: JobId,
+    /// How often the job was rescaled before.
+    rescaled: u32,
     graph: Arc<JobGraph>,
     replan: Replan,
     config: Config,
@@ -145,8 +150,9 @@ pub async fn run(
     }
     let tls = Identity::from_bytes(&spec.identity).and_then(Tls::new).map_err(|error| describe(&error))?;
     let (done, ended) = oneshot::channel();
-    let arguments =
-        Arguments { job: assignment.job, graph: Arc::new(graph), replan, config, spec, tls, machine, done };
+    let rescaled = assignment.call.rescaled.as_ref().map_or(0, |rescaled| rescaled.times);
+    let (job, graph) = (assignment.job, Arc::new(graph));
+    let arguments = Arguments { job, rescaled, graph, replan, config, spec, tls, machine, done };
     let (_, host) = Actor::spawn(None, Host, arguments).await.map_err(|error| error.to_string())?;
     let _ = ended.await;
     let _ = host.await;
@@ -219,6 +225,7 @@ impl Actor for Host {
             job: args.job,
             replan: args.replan,
             was_rescaled: false,
+            rescaled: Arc::new(AtomicU32::new(args.rescaled)),
             orphan_timeout,
             absences: 0,
             mastership,
@@ -384,7 +391,8 @@ impl State {
             return;
         }
         self.job_manager = Some(peer);
-        self.tell_job_manager(&FromMaster::Ready { address: self.address.clone() });
+        let rescaled = self.rescaled.load(Ordering::Relaxed);
+        self.tell_job_manager(&FromMaster::Ready { address: self.address.clone(), rescaled });
         self.show();
         if let Some(Request { attempt, slots, keeps, .. }) = &self.request {
             let (attempt, slots, keeps) = (*attempt, slots.clone(), *keeps);
@@ -513,14 +521,18 @@ impl State {
         });
         let planned = match planned {
             Ok(planned) => Arc::new(planned),
-            Err(reason) => return reply.send(&Answer::<RescaleReport>::Err(reason)),
+            Err(reason) => return reply.send(&Result::<RescaleReport, _>::Err(NotRescaled::Refused(reason))),
         };
         Arc::make_mut(&mut self.spec).graph = graph;
+        let (times, has_graph) = (rescaled.times, Arc::clone(&self.rescaled));
         let (answer, rescaling) = oneshot::channel();
         let message = JobMasterMessage::Rescale { graph: planned, rescaled, reply: answer };
         let _ = self.master.cast(message);
         self.tasks.spawn(async move {
-            let result = rescaling.await.unwrap_or_else(|_| Err("the job has ended meanwhile".into()));
+            let result = rescaling.await.unwrap_or(Err(NotRescaled::Ending));
+            if result.is_ok() {
+                has_graph.store(times, Ordering::Relaxed);
+            }
             reply.send(&result);
         });
     }

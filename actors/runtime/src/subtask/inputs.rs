@@ -30,6 +30,8 @@ struct Channel {
     may_be_overtaken: bool,
     /// Whether what comes is part of a checkpoint whose barrier has not come on this channel.
     is_recorded: bool,
+    /// Batches of it that are part of that checkpoint.
+    recorded: u32,
 }
 
 /// A barrier that has come on any channel, whether or not its turn has come.
@@ -52,6 +54,8 @@ pub struct Inputs {
     last_barrier: CheckpointId,
     /// Those whose checkpoint is not cut yet, in their order.
     arrived: VecDeque<Arrived>,
+    /// Checkpoints that have failed, whose barriers may still come.
+    forgotten: Vec<CheckpointId>,
     /// Batches that are part of a checkpoint though they are still to be processed, with their channels.
     recorded: Vec<(usize, AnyBatch)>,
     /// Whether what is recorded is of no use.
@@ -82,6 +86,7 @@ impl Inputs {
             taken: 0,
             may_be_overtaken: exactly_once && pattern.may_be_overtaken(),
             is_recorded: false,
+            recorded: 0,
         };
         let channels: Vec<_> = channels.into_iter().map(channel).collect();
         let merger = WatermarkMerger::new(channels.len(), restored);
@@ -92,6 +97,7 @@ impl Inputs {
             alignment: None,
             last_barrier: 0,
             arrived: VecDeque::new(),
+            forgotten: Vec::new(),
             recorded: Vec::new(),
             is_void: false,
             merger,
@@ -107,11 +113,15 @@ impl Inputs {
     pub fn push(&mut self, at: usize, element: Element, now: impl Fn() -> Timestamp) {
         let channel = &mut self.channels[at];
         match (&element, channel.is_recorded) {
-            (Element::Batch(batch), true) => self.recorded.push((at, batch.duplicate())),
-            (Element::Barrier(barrier), true) => {
+            (Element::Batch(batch), true) => {
+                channel.recorded += 1;
+                self.recorded.push((at, batch.duplicate()));
+            }
+            // One of before, of a checkpoint that was given up, cuts nothing.
+            (Element::Barrier(barrier), true) if barrier.checkpoint >= self.last_barrier => {
                 channel.is_recorded = false;
                 // Where the barrier was that it comes instead of nobody knows.
-                self.is_void |= barrier.checkpoint != self.last_barrier;
+                self.is_void |= barrier.checkpoint > self.last_barrier;
             }
             (Element::End, true) => channel.is_recorded = false,
             _ => {}
@@ -120,9 +130,10 @@ impl Inputs {
             let oldest = self.alignment.as_ref().map_or(0, |alignment| alignment.barrier.checkpoint);
             let oldest = oldest.max(self.last_barrier + 1);
             self.arrived.retain(|known| known.barrier.checkpoint >= oldest);
+            let is_forgotten = self.forgotten.contains(&barrier.checkpoint);
             match self.arrived.iter_mut().find(|known| known.barrier.checkpoint == barrier.checkpoint) {
                 Some(known) => known.barrier.overtakes |= barrier.overtakes,
-                None if barrier.checkpoint >= oldest => {
+                None if barrier.checkpoint >= oldest && !is_forgotten => {
                     self.arrived.push_back(Arrived { barrier: barrier.clone(), since: now() });
                 }
                 None => {}
@@ -168,10 +179,14 @@ impl Inputs {
         for (at, channel) in self.channels.iter_mut().enumerate() {
             let has_come = std::mem::take(&mut channel.aligned) && is_aligning;
             channel.is_recorded = !has_come && !channel.ended;
+            channel.recorded = 0;
             let mut before = channel.queue.iter().take_while(|_| !has_come);
             while let Some(element) = before.next().filter(|_| channel.is_recorded) {
                 match element {
-                    Element::Batch(batch) => self.recorded.push((at, batch.duplicate())),
+                    Element::Batch(batch) => {
+                        channel.recorded += 1;
+                        self.recorded.push((at, batch.duplicate()));
+                    }
                     Element::Barrier(other) => channel.is_recorded = other.checkpoint < checkpoint,
                     Element::End => channel.is_recorded = false,
                     Element::Watermark(_) | Element::Idle | Element::Active => {}
@@ -186,6 +201,8 @@ impl Inputs {
 
     /// A checkpoint has failed: its barrier overtakes nothing.
     pub fn forget(&mut self, checkpoint: CheckpointId) {
+        self.forgotten.retain(|forgotten| *forgotten > self.last_barrier);
+        self.forgotten.push(checkpoint);
         self.arrived.retain(|arrived| arrived.barrier.checkpoint != checkpoint);
     }
 
@@ -241,7 +258,9 @@ impl Inputs {
             let count = self.channels.len();
             let at = (0..count).map(|i| (self.next + i) % count).find(|at| {
                 let channel = &self.channels[*at];
-                !(channel.queue.is_empty() || channel.aligned && self.exactly_once)
+                // Of what is recorded no more comes than may be under way: else it had no bound.
+                let is_held = channel.is_recorded && channel.recorded >= self.window;
+                !(channel.queue.is_empty() || is_held || channel.aligned && self.exactly_once)
             })?;
             self.next = (at + 1) % count;
             let channel = &mut self.channels[at];

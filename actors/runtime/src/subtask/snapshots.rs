@@ -70,6 +70,8 @@ struct Writing {
     checkpoint: CheckpointId,
     /// When its barrier had passed the chain.
     since: Timestamp,
+    /// Whether its barrier may overtake records, and wait for those that it has overtaken: not a savepoint's.
+    may_overtake: bool,
     is_drained: bool,
     /// A channel that ends without [`Slice::Last`] is that of a snapshot given up.
     to: mpsc::Sender<Slice>,
@@ -172,7 +174,13 @@ impl Running {
         let synchronous_us = (self.clock.nanos() - since_ns) / 1_000;
         let (to, from) = mpsc::channel(MOST_WAITING);
         let since_ms = self.clock.now();
-        self.snapshots.writing = Some(Writing { checkpoint, since: since_ms, is_drained: false, to });
+        self.snapshots.writing = Some(Writing {
+            checkpoint,
+            since: since_ms,
+            may_overtake: self.settings.alignment_timeout_ms.is_some() && barrier.savepoint.is_none(),
+            is_drained: false,
+            to,
+        });
         self.tasks.spawn(async move {
             let head = SubtaskSnapshot { checkpoint, operators, in_flight: Vec::new() };
             let written = match store.writer(job, &snapshot_dir(&barrier), id, attempt, head) {
@@ -224,7 +232,7 @@ impl Running {
     /// Whether the snapshot under way still waits for batches that its barrier has overtaken, or may.
     fn is_gathering(&self) -> bool {
         let Some(writing) = &self.snapshots.writing else { return false };
-        self.settings.alignment_timeout_ms.is_some()
+        writing.may_overtake
             && (self.inputs.is_recording() || self.outputs.is_barrier_waiting(writing.checkpoint))
     }
 
@@ -251,7 +259,7 @@ impl Running {
     /// When a barrier that waits is to overtake what is before it.
     pub(super) fn overtakes_at(&self) -> Option<Timestamp> {
         let timeout_ms = self.settings.alignment_timeout_ms?;
-        let writing = self.snapshots.writing.as_ref();
+        let writing = self.snapshots.writing.as_ref().filter(|writing| writing.may_overtake);
         let waits = writing.filter(|writing| self.outputs.is_barrier_waiting(writing.checkpoint));
         let at_outputs = waits.map(|writing| writing.since.saturating_add(timeout_ms));
         let is_free = !self.is_snapshotting() && self.snapshots.held.is_none();
@@ -289,9 +297,8 @@ impl Running {
     }
 
     fn overtake_at_outputs(&mut self) -> bool {
-        let Some(checkpoint) = self.snapshots.writing.as_ref().map(|writing| writing.checkpoint) else {
-            return false;
-        };
+        let writing = self.snapshots.writing.as_ref().filter(|writing| writing.may_overtake);
+        let Some(checkpoint) = writing.map(|writing| writing.checkpoint) else { return false };
         let is_waiting = self.outputs.is_barrier_waiting(checkpoint);
         if is_waiting {
             self.snapshots.overtaken = self.outputs.overtake(checkpoint);
@@ -327,7 +334,10 @@ impl Running {
             return Ok(true);
         }
         if self.inputs.is_void() {
-            // Nobody waits for it: the checkpoint has failed elsewhere.
+            if let Some(Writing { checkpoint, .. }) = self.snapshots.writing {
+                let reason = "a sender has sent the barrier of a later one instead".into();
+                self.tell_master(SubtaskEvent::Declined { checkpoint, reason });
+            }
             self.give_up_snapshot();
             return Ok(true);
         }

@@ -7,7 +7,7 @@ use super::DaemonMessage;
 use crate::clock::Clock;
 use crate::config::{AutoscalerMode, Config};
 use crate::daemon::client::ClusterClient;
-use crate::protocol::{Advice, Observed, VertexAdvice};
+use crate::protocol::{Advice, GraphSummary, Observed, VertexAdvice};
 use crate::report::SubtaskReport;
 use crate::status::JobState;
 use crate::tasks::Tasks;
@@ -167,16 +167,25 @@ impl State {
             return;
         }
         watch.is_busy = true;
-        self.rescale(myself.clone(), job, advice);
+        self.rescale(myself.clone(), job, advice, observed.graph.clone());
     }
 
-    fn rescale(&self, myself: ActorRef<AutoscalerMessage>, job: JobId, mut advice: Advice) {
+    fn rescale(
+        &self,
+        myself: ActorRef<AutoscalerMessage>,
+        job: JobId,
+        mut advice: Advice,
+        graph: GraphSummary,
+    ) {
         tracing::info!(%job, "rescaled by its load: {advice}");
         let changed = advice.vertices.iter().filter(|vertex| vertex.parallelism != vertex.wanted);
         let vertices = changed.map(|vertex| (vertex.uid.clone(), vertex.wanted)).collect();
         let client = Arc::clone(&self.client);
         self.tasks.spawn(async move {
             advice.outcome = match client.rescale(job, None, vertices).await {
+                Ok(submitted) if submitted.graph == graph => {
+                    "not rescaled: the program allows no more".into()
+                }
                 Ok(_) => "rescaled".into(),
                 Err(error) => format!("not rescaled: {error}"),
             };

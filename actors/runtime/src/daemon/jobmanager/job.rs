@@ -306,7 +306,7 @@ impl Job {
         if self.requested == Some(attempt) {
             return;
         }
-        if !keeps {
+        if !keeps || self.is_taken_up {
             self.on_released();
             self.placed.clear();
         }

@@ -7,7 +7,7 @@
 
 use super::{DaemonMessage, Job, MAX_SLOTS, Planned, Planning, State, keep, too_many};
 use crate::node::{PeerId, Reply};
-use crate::protocol::{Answer, Call, GraphSummary, Submitted, ToMaster};
+use crate::protocol::{Answer, Call, GraphSummary, NotRescaled, Submitted, ToMaster};
 use crate::report::RescaleReport;
 use crate::resource::ResourceManagerMessage;
 use hurtig_dataflow::ids::JobId;
@@ -95,7 +95,11 @@ impl State {
     /// The checkpoint is complete: the master is to go on with the new graph.
     pub(super) fn on_rescale(&mut self, rescale: Rescale) {
         let (id, masters) = (rescale.job, rescale.masters);
+        let times = |call: &Call| call.rescaled.as_ref().map_or(0, |rescaled| rescaled.times);
         let running = self.running(id).and_then(|job| match (job.masters() == masters, job.peer()) {
+            (true, Some(_)) if times(&job.remember().call) + 1 != times(&rescale.call) => {
+                Err("the job was rescaled meanwhile: try again".into())
+            }
             (true, Some(peer)) => Ok(peer.clone()),
             _ => Err(format!("the master of job {id} was replaced meanwhile: try again")),
         });
@@ -111,8 +115,8 @@ impl State {
         let message = ToMaster::Rescale { rescaled, graph: rescale.graph.clone() };
         let myself = self.myself.clone();
         self.tasks.spawn(async move {
-            let asked = master.ask::<_, Answer<RescaleReport>>(&message, IN_PLACE_TIMEOUT).await;
-            let result = asked.unwrap_or_else(|error| Err(error.to_string()));
+            let asked = master.ask::<_, Result<RescaleReport, NotRescaled>>(&message, IN_PLACE_TIMEOUT).await;
+            let result = asked.unwrap_or_else(|error| Err(NotRescaled::Refused(error.to_string())));
             let _ = myself.cast(DaemonMessage::RescaledInPlace(Box::new(rescale), result));
         });
     }
@@ -121,10 +125,10 @@ impl State {
     pub(super) async fn on_rescaled_in_place(
         &mut self,
         rescale: Rescale,
-        result: Result<RescaleReport, String>,
+        result: Result<RescaleReport, NotRescaled>,
     ) {
         let Rescale { job: id, masters, graph, reply, .. } = rescale;
-        if let (Err(reason), Some(job)) = (&result, self.jobs.get_mut(&id))
+        if let (Err(NotRescaled::Refused(reason)), Some(job)) = (&result, self.jobs.get_mut(&id))
             && job.masters() == masters
             && !job.has_ended()
         {
@@ -133,7 +137,10 @@ impl State {
             keep(&*self.memory, job.remember());
             self.replace_master(id).await;
         }
-        reply.send(&Answer::Ok(Submitted { job: id, graph, rescaled: result.ok() }));
+        reply.send(&match result {
+            Err(NotRescaled::Ending) => Answer::Err(format!("job {id} is about to end")),
+            result => Answer::Ok(Submitted { job: id, graph, rescaled: result.ok() }),
+        });
     }
 }
 

@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 /// A source that is held back for more of its time than this says too little of its own rate.
 const MOST_BACKPRESSURED: f64 = 0.95;
 
+/// Whoever is at work for more of its time than this cannot keep up for sure.
+const MOST_BUSY: f64 = 0.95;
+
 /// Of a time in which less than this share was work, rates are mostly chance.
 const LEAST_BUSY: f64 = 0.001;
 
@@ -46,6 +49,8 @@ struct Work {
     busy_s: f64,
     backpressured_s: f64,
     elapsed_s: f64,
+    /// Records per second that they would have read if nothing had held them back.
+    own_rate: f64,
     /// Records written, by outgoing edge.
     edges: Vec<f64>,
 }
@@ -54,10 +59,17 @@ impl Work {
     fn add(&mut self, from: &SubtaskReport, to: &SubtaskReport) {
         let seconds = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e9;
         let of_report = |report: &SubtaskReport| (report.records_in() + report.records_read()) as f64;
-        self.records += (of_report(to) - of_report(from)).max(0.0);
+        let records = (of_report(to) - of_report(from)).max(0.0);
+        let backpressured_s = seconds(from.backpressured_ns, to.backpressured_ns);
+        let elapsed_s = seconds(from.elapsed_ns, to.elapsed_ns);
+        if elapsed_s > 0.0 {
+            let free = 1.0 - (backpressured_s / elapsed_s).min(MOST_BACKPRESSURED);
+            self.own_rate += records / elapsed_s / free;
+        }
+        self.records += records;
         self.busy_s += seconds(from.busy_ns, to.busy_ns);
-        self.backpressured_s += seconds(from.backpressured_ns, to.backpressured_ns);
-        self.elapsed_s += seconds(from.elapsed_ns, to.elapsed_ns);
+        self.backpressured_s += backpressured_s;
+        self.elapsed_s += elapsed_s;
         self.edges.resize(self.edges.len().max(to.edges.len()), 0.0);
         for (at, (sum, written)) in self.edges.iter_mut().zip(&to.edges).enumerate() {
             *sum += written.saturating_sub(from.edges.get(at).copied().unwrap_or_default()) as f64;
@@ -83,13 +95,15 @@ pub(super) fn needs(
     for (vertex, work) in works.iter().enumerate() {
         let is_source = !graph.edges.iter().any(|(_, to, _)| *to == vertex);
         let inputs = graph.edges.iter().enumerate().filter(|(_, (_, to, _))| *to == vertex);
-        let sent = inputs.map(|(edge, (from, ..))| {
+        let sent = inputs.map(|(edge, (from, _, way))| {
             let sender = &works[*from];
             let output = graph.edges[..edge].iter().filter(|(other, ..)| other == from).count();
             let written = sender.edges.get(output).copied().unwrap_or_default();
-            if sender.records > 0.0 { demands[*from] * written / sender.records } else { 0.0 }
+            // What is broadcast is written once, and comes to all.
+            let copies = if way == "broadcast" { graph.vertices[vertex].parallelism as f64 } else { 1.0 };
+            if sender.records > 0.0 { demands[*from] * copies * written / sender.records } else { 0.0 }
         });
-        demands.push(if is_source { own_rate(work, graph.vertices[vertex].parallelism) } else { sent.sum() });
+        demands.push(if is_source { work.own_rate } else { sent.sum() });
     }
     let mut needs: Vec<Need> = works
         .iter()
@@ -98,32 +112,28 @@ pub(super) fn needs(
         .map(|((work, demand), vertex)| need(work, *demand, vertex.parallelism, aim))
         .collect();
     // Where records go one to one, both sides have the same parallelism.
-    for (from, to, _) in graph.edges.iter().filter(|(_, _, way)| way == "forward") {
-        let most = needs[*from].parallelism.max(needs[*to].parallelism);
-        (needs[*from].parallelism, needs[*to].parallelism) = (most, most);
+    for _ in 0..graph.vertices.len() {
+        for (from, to, _) in graph.edges.iter().filter(|(_, _, way)| way == "forward") {
+            let most = needs[*from].parallelism.max(needs[*to].parallelism);
+            (needs[*from].parallelism, needs[*to].parallelism) = (most, most);
+        }
     }
     needs
-}
-
-/// Records per second that a source would read if nothing held it back.
-fn own_rate(work: &Work, parallelism: usize) -> f64 {
-    if work.elapsed_s == 0.0 {
-        return 0.0;
-    }
-    let free = 1.0 - (work.backpressured_s / work.elapsed_s).min(MOST_BACKPRESSURED);
-    work.records / work.elapsed_s * parallelism as f64 / free
 }
 
 fn need(work: &Work, demand: f64, present: usize, aim: Aim) -> Need {
     if work.records == 0.0 || work.busy_s < LEAST_BUSY * work.elapsed_s {
         let utilization = if work.elapsed_s > 0.0 { work.busy_s / work.elapsed_s } else { 0.0 };
-        // Nothing to speak of has come: how much it could take is not known, but fewer can take it.
-        let parallelism = if work.elapsed_s > 0.0 { aim.bounds.0 } else { present };
+        // Nothing to speak of has come: how much it could take is not known, but fewer can take it, unless they are in the
+        // middle of something or held back.
+        let is_idle =
+            work.elapsed_s > 0.0 && work.busy_s + work.backpressured_s < (1.0 - MOST_BUSY) * work.elapsed_s;
+        let parallelism = if is_idle { aim.bounds.0 } else { present };
         return Need { parallelism, utilization, demand };
     }
     let of_one = work.records / work.busy_s;
     let utilization = demand / (of_one * present as f64);
-    let is_fine = (utilization - aim.utilization).abs() <= aim.boundary;
+    let is_fine = (utilization - aim.utilization).abs() <= aim.boundary && utilization <= MOST_BUSY;
     let wanted = (demand / (of_one * aim.utilization)).ceil().max(1.0) as usize;
     let parallelism = if is_fine { present } else { wanted };
     Need { parallelism: parallelism.clamp(aim.bounds.0, aim.bounds.1.max(aim.bounds.0)), utilization, demand }
@@ -203,6 +213,26 @@ mod tests {
         assert_eq!(parallelisms(&graph, vec![vec![source.clone()], vec![fine; 3]]), [1, 3]);
         let idle = report(false, 0, 0.0, 0.0, &[]);
         assert_eq!(parallelisms(&graph, vec![vec![report(true, 0, 0.0, 0.0, &[0])], vec![idle; 3]]), [1, 1]);
+    }
+
+    #[test]
+    fn a_source_that_is_always_at_work_gets_subtasks_whatever_the_boundary() {
+        let graph = graph(&[2], &[]);
+        let wide = Aim { boundary: 0.3, ..AIM };
+        let subtask = |index| (SubtaskId { vertex: 0, index }, report(true, 500, 0.99, 0.0, &[]));
+        let to: BTreeMap<_, _> = [0, 1].map(subtask).into();
+        let from = to.keys().map(|id| (*id, SubtaskReport::default())).collect();
+        assert_eq!(needs(&graph, &from, &to, wide)[0].parallelism, 3);
+    }
+
+    #[test]
+    fn what_is_in_the_middle_of_something_or_held_back_keeps_its_subtasks() {
+        let graph = graph(&[1, 3], &[(0, 1, "hash")]);
+        let source = report(true, 0, 0.0, 0.0, &[0]);
+        for (busy, held_back) in [(1.0, 0.0), (0.0, 1.0)] {
+            let reader = report(false, 0, busy, held_back, &[]);
+            assert_eq!(parallelisms(&graph, vec![vec![source.clone()], vec![reader; 3]]), [1, 3]);
+        }
     }
 
     #[test]
