@@ -30,7 +30,8 @@
 //!   base.
 //! * 2026-11: what a barrier has overtaken is restored by its receivers, before anything else comes to them: what they had,
 //!   then what their senders still had. So it goes the same way at any parallelism, and no sender has to know of it. All of
-//!   it is in the foot of snapshot files, which every process reads: it is bounded by the credits.
+//!   it is in the foot of snapshot files, which every process reads: credits bound it, and a checkpoint for which a sender
+//!   goes on too long before its barrier is given up.
 //! * 2026-11: where workers are other processes, the master reads no state but its description, and everything only after a
 //!   worker could not read its part: then it has to find out which checkpoint can be restored.
 //! * 2026-11: the autoscaler is a client like any other, which watches jobs and rescales them: nothing else knows of it.

@@ -94,6 +94,6 @@ fn an_autoscaler_that_only_advises_says_what_it_would_do() {
     assert!(slow["wanted"].as_u64().is_some_and(|wanted| wanted > 1), "{advice}");
     assert!(slow["utilization"].as_f64().is_some_and(|share| share > 1.0), "{advice}");
     says(advice["outcome"].as_str().expect("a sentence"), &["not done", "advise"]);
-    says(&cluster.call(&["info", &sleepy.job]), &["autoscaler  'sleepy", "from 1 to"]);
+    says(&cluster.call(&["info", &sleepy.job]), &["autoscaler  '", "from 1 to", "records/s"]);
     assert_eq!(sleepy.subtasks(&cluster), [1, 1]);
 }

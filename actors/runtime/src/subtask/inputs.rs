@@ -12,6 +12,9 @@ use hurtig_dataflow::time::{MAX_TIMESTAMP, Timestamp};
 use hurtig_dataflow::watermark::{Merged, WatermarkMerger};
 use std::collections::VecDeque;
 
+/// Batches of a channel that a checkpoint holds at most.
+const MOST_RECORDED: u32 = 4_096;
+
 /// Credit to give back to a sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CreditDue {
@@ -113,6 +116,8 @@ impl Inputs {
     pub fn push(&mut self, at: usize, element: Element, now: impl Fn() -> Timestamp) {
         let channel = &mut self.channels[at];
         match (&element, channel.is_recorded) {
+            // Its sender is far behind with the barrier, and must not fill this memory.
+            (Element::Batch(_), true) if channel.recorded == MOST_RECORDED => self.is_void = true,
             (Element::Batch(batch), true) => {
                 channel.recorded += 1;
                 self.recorded.push((at, batch.duplicate()));
@@ -258,9 +263,7 @@ impl Inputs {
             let count = self.channels.len();
             let at = (0..count).map(|i| (self.next + i) % count).find(|at| {
                 let channel = &self.channels[*at];
-                // Of what is recorded no more comes than may be under way: else it had no bound.
-                let is_held = channel.is_recorded && channel.recorded >= self.window;
-                !(channel.queue.is_empty() || is_held || channel.aligned && self.exactly_once)
+                !(channel.queue.is_empty() || channel.aligned && self.exactly_once)
             })?;
             self.next = (at + 1) % count;
             let channel = &mut self.channels[at];

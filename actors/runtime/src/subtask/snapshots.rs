@@ -335,7 +335,9 @@ impl Running {
         }
         if self.inputs.is_void() {
             if let Some(Writing { checkpoint, .. }) = self.snapshots.writing {
-                let reason = "a sender has sent the barrier of a later one instead".into();
+                let reason =
+                    "the barrier of a sender came too late, or that of a later checkpoint came instead"
+                        .into();
                 self.tell_master(SubtaskEvent::Declined { checkpoint, reason });
             }
             self.give_up_snapshot();
