@@ -209,17 +209,26 @@ struct Granted {
     launches: Vec<Launch>,
 }
 
+/// How far a Worker is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Starting,
+    Running,
+    /// Its job's master has been told.
+    Ended,
+}
+
 /// A Worker that was asked for.
 struct Launch {
     task_manager: ActorId,
-    is_done: bool,
+    stage: Stage,
     grant: SlotGrant,
 }
 
 impl Granted {
     /// Whether all its Workers run, so that its master has been told.
     fn is_complete(&self) -> bool {
-        self.launches.iter().all(|launch| launch.is_done)
+        self.launches.iter().all(|launch| launch.stage != Stage::Starting)
     }
 
     fn answer(&self, result: Result<Vec<SlotGrant>, NoSlots>) {
@@ -403,7 +412,9 @@ impl State {
     /// be done: it has to wait, or a Worker has been given its memory for good.
     fn regrant(&mut self, request: Waiting) -> Option<Waiting> {
         let job = request.job;
-        if !self.granted.get(&job).is_some_and(Granted::is_complete) {
+        let all_run =
+            |granted: &Granted| granted.launches.iter().all(|launch| launch.stage == Stage::Running);
+        if !self.granted.get(&job).is_some_and(all_run) {
             return Some(request);
         }
         let rooms = self.rooms(Some(job));
@@ -501,7 +512,7 @@ impl State {
         let Some(granted) = self.granted.get_mut(&job) else { return };
         for launch in &mut granted.launches {
             if launch.task_manager == task_manager && launch.grant.worker == launched.worker {
-                launch.is_done = true;
+                launch.stage = Stage::Running;
                 let slots = std::mem::take(&mut launch.grant.slots);
                 launch.grant = SlotGrant { slots, ..launched.clone() };
             }
@@ -539,7 +550,9 @@ impl State {
             // What is asked for next must not count on it.
             let granted = self.granted.get_mut(&job).into_iter();
             let launches = granted.flat_map(|granted| &mut granted.launches);
-            launches.filter(|launch| launch.grant.worker == worker).for_each(|launch| launch.is_done = false);
+            launches
+                .filter(|launch| launch.grant.worker == worker)
+                .for_each(|launch| launch.stage = Stage::Ended);
         } else {
             let reason = format!("a worker could not begin: {reason}");
             granted.answer(Err(NoSlots { reason, is_final: false }));
@@ -594,7 +607,7 @@ fn launch(
     registered.used.insert(job, share);
     let _ = registered.actor.cast(TaskManagerMessage::Launch { job, worker, share });
     let grant = SlotGrant { worker, actor: None, address: None, slots };
-    Launch { task_manager: registered.actor.get_id(), is_done: false, grant }
+    Launch { task_manager: registered.actor.get_id(), stage: Stage::Starting, grant }
 }
 
 #[cfg(test)]
