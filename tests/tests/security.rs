@@ -416,7 +416,7 @@ fn a_master_that_was_replaced_is_not_listened_to() {
         let id = JobId(u128::from_str_radix(&attacked.job, 16).expect("an id"));
         let mut ended = JobStatus::new(id, "events", 0);
         (ended.state, ended.ended_at) = (JobState::Finished, Some(1));
-        peer.tell(&FromMaster::Ready { address: "127.0.0.1:1".into() }).expect("it is told");
+        peer.tell(&FromMaster::Ready { address: "127.0.0.1:1".into(), rescaled: 0 }).expect("it is told");
         peer.tell(&FromMaster::Status(Box::new(ended))).expect("it is told");
         let reason = loop {
             match told.recv().await.expect("an event") {
