@@ -70,6 +70,13 @@ pub struct Call {
     pub rescaled: Option<Rescaled>,
 }
 
+impl Call {
+    /// How often the job's parallelism was changed.
+    pub fn rescales(&self) -> u32 {
+        self.rescaled.as_ref().map_or(0, |rescaled| rescaled.times)
+    }
+}
+
 /// What has been changed of a job's parallelism.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rescaled {

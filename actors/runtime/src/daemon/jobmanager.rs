@@ -596,12 +596,9 @@ impl State {
         match message {
             FromMaster::Ready { address, rescaled } => {
                 job.on_master_ready(from, address);
-                let wanted = job.remember().call.rescaled.as_ref().map_or(0, |rescaled| rescaled.times);
-                if rescaled != wanted {
+                if rescaled != job.remember().call.rescales() {
                     tracing::warn!(job = %id, "the job's master has not heard of its new graph: it is replaced");
-                    job.depose_master();
-                    keep(&*self.memory, job.remember());
-                    self.replace_master(id).await;
+                    self.depose_master(id).await;
                 }
             }
             FromMaster::Status(status) => {

@@ -150,7 +150,7 @@ pub async fn run(
     }
     let tls = Identity::from_bytes(&spec.identity).and_then(Tls::new).map_err(|error| describe(&error))?;
     let (done, ended) = oneshot::channel();
-    let rescaled = assignment.call.rescaled.as_ref().map_or(0, |rescaled| rescaled.times);
+    let rescaled = assignment.call.rescales();
     let (job, graph) = (assignment.job, Arc::new(graph));
     let arguments = Arguments { job, rescaled, graph, replan, config, spec, tls, machine, done };
     let (_, host) = Actor::spawn(None, Host, arguments).await.map_err(|error| error.to_string())?;

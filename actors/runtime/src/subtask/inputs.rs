@@ -114,6 +114,9 @@ impl Inputs {
 
     /// Takes what has arrived on a channel. Watermarks that wait behind one another become one.
     pub fn push(&mut self, at: usize, element: Element, now: impl Fn() -> Timestamp) {
+        if let Element::Barrier(barrier) = &element {
+            self.on_arrival(barrier, now);
+        }
         let channel = &mut self.channels[at];
         match (&element, channel.is_recorded) {
             // Its sender is far behind with the barrier, and must not fill this memory.
@@ -131,19 +134,6 @@ impl Inputs {
             (Element::End, true) => channel.is_recorded = false,
             _ => {}
         }
-        if let Element::Barrier(barrier) = &element {
-            let oldest = self.alignment.as_ref().map_or(0, |alignment| alignment.barrier.checkpoint);
-            let oldest = oldest.max(self.last_barrier + 1);
-            self.arrived.retain(|known| known.barrier.checkpoint >= oldest);
-            let is_forgotten = self.forgotten.contains(&barrier.checkpoint);
-            match self.arrived.iter_mut().find(|known| known.barrier.checkpoint == barrier.checkpoint) {
-                Some(known) => known.barrier.overtakes |= barrier.overtakes,
-                None if barrier.checkpoint >= oldest && !is_forgotten => {
-                    self.arrived.push_back(Arrived { barrier: barrier.clone(), since: now() });
-                }
-                None => {}
-            }
-        }
         match (channel.queue.back_mut(), &element) {
             (Some(Element::Watermark(last)), Element::Watermark(time)) => *last = (*last).max(*time),
             _ => {
@@ -151,6 +141,25 @@ impl Inputs {
                 channel.queue.push_back(element);
             }
         }
+    }
+
+    /// A barrier has come, though it may not be its turn.
+    fn on_arrival(&mut self, barrier: &Barrier, now: impl Fn() -> Timestamp) {
+        let oldest = self.oldest_open();
+        self.arrived.retain(|known| known.barrier.checkpoint >= oldest);
+        let is_forgotten = self.forgotten.contains(&barrier.checkpoint);
+        match self.arrived.iter_mut().find(|known| known.barrier.checkpoint == barrier.checkpoint) {
+            Some(known) => known.barrier.overtakes |= barrier.overtakes,
+            None if barrier.checkpoint >= oldest && !is_forgotten => {
+                self.arrived.push_back(Arrived { barrier: barrier.clone(), since: now() });
+            }
+            None => {}
+        }
+    }
+
+    /// The oldest checkpoint whose cut is still to come: that which is being aligned, which is newer than the last.
+    fn oldest_open(&self) -> CheckpointId {
+        self.alignment.as_ref().map_or(self.last_barrier + 1, |alignment| alignment.barrier.checkpoint)
     }
 
     /// When a barrier has waited so long that it is to overtake what is before it. It never is for a savepoint, which has
@@ -161,7 +170,7 @@ impl Inputs {
             return None;
         }
         let aligning = self.alignment.as_ref().map(|alignment| alignment.barrier.checkpoint);
-        let oldest = aligning.unwrap_or(self.last_barrier + 1);
+        let oldest = self.oldest_open();
         let is_open = |arrived: &&Arrived| arrived.barrier.checkpoint >= oldest;
         let Arrived { barrier, since } = self.arrived.iter().find(is_open)?;
         let is_aligning = aligning == Some(barrier.checkpoint);
@@ -173,8 +182,8 @@ impl Inputs {
 
     /// Lets the barrier that has come overtake everything before it.
     pub fn overtake(&mut self, now: Timestamp) -> Option<Barrier> {
+        let oldest = self.oldest_open();
         let aligning = self.alignment.take().map(|alignment| alignment.barrier.checkpoint);
-        let oldest = aligning.unwrap_or(self.last_barrier + 1);
         self.arrived.retain(|arrived| arrived.barrier.checkpoint >= oldest);
         let Arrived { mut barrier, since } = self.arrived.pop_front()?;
         let checkpoint = barrier.checkpoint;

@@ -229,11 +229,19 @@ impl Running {
         self.inputs.take_recorded();
     }
 
+    /// The snapshot under way, if its barrier may overtake records.
+    fn overtaking(&self) -> Option<&Writing> {
+        self.snapshots.writing.as_ref().filter(|writing| writing.may_overtake)
+    }
+
+    /// The same, if its barrier waits at an output.
+    fn waiting_at_outputs(&self) -> Option<&Writing> {
+        self.overtaking().filter(|writing| self.outputs.is_barrier_waiting(writing.checkpoint))
+    }
+
     /// Whether the snapshot under way still waits for batches that its barrier has overtaken, or may.
     fn is_gathering(&self) -> bool {
-        let Some(writing) = &self.snapshots.writing else { return false };
-        writing.may_overtake
-            && (self.inputs.is_recording() || self.outputs.is_barrier_waiting(writing.checkpoint))
+        self.overtaking().is_some() && self.inputs.is_recording() || self.waiting_at_outputs().is_some()
     }
 
     /// Whether all is done for the snapshot under way but to wait for such batches.
@@ -259,9 +267,7 @@ impl Running {
     /// When a barrier that waits is to overtake what is before it.
     pub(super) fn overtakes_at(&self) -> Option<Timestamp> {
         let timeout_ms = self.settings.alignment_timeout_ms?;
-        let writing = self.snapshots.writing.as_ref().filter(|writing| writing.may_overtake);
-        let waits = writing.filter(|writing| self.outputs.is_barrier_waiting(writing.checkpoint));
-        let at_outputs = waits.map(|writing| writing.since.saturating_add(timeout_ms));
+        let at_outputs = self.waiting_at_outputs().map(|writing| writing.since.saturating_add(timeout_ms));
         let is_free = !self.is_snapshotting() && self.snapshots.held.is_none();
         let at_inputs = self.inputs.overtakes_at(timeout_ms).filter(|_| is_free);
         at_outputs.into_iter().chain(at_inputs).min()
@@ -297,13 +303,11 @@ impl Running {
     }
 
     fn overtake_at_outputs(&mut self) -> bool {
-        let writing = self.snapshots.writing.as_ref().filter(|writing| writing.may_overtake);
-        let Some(checkpoint) = writing.map(|writing| writing.checkpoint) else { return false };
-        let is_waiting = self.outputs.is_barrier_waiting(checkpoint);
-        if is_waiting {
-            self.snapshots.overtaken = self.outputs.overtake(checkpoint);
-        }
-        is_waiting
+        let Some(checkpoint) = self.waiting_at_outputs().map(|writing| writing.checkpoint) else {
+            return false;
+        };
+        self.snapshots.overtaken = self.outputs.overtake(checkpoint);
+        true
     }
 
     /// Hands the next slice to the writer. Returns whether there was room for it.

@@ -7,7 +7,7 @@ use super::DaemonMessage;
 use crate::clock::Clock;
 use crate::config::{AutoscalerMode, Config};
 use crate::daemon::client::ClusterClient;
-use crate::protocol::{Advice, GraphSummary, Observed, VertexAdvice};
+use crate::protocol::{Advice, Call, GraphSummary, Observed, VertexAdvice};
 use crate::report::SubtaskReport;
 use crate::status::JobState;
 use crate::tasks::Tasks;
@@ -132,8 +132,7 @@ impl State {
             return;
         }
         let now = self.clock.now();
-        let rescaled = observed.call.as_ref().and_then(|call| call.rescaled.as_ref());
-        let life = (observed.status.attempt, rescaled.map_or(0, |rescaled| rescaled.times));
+        let life = (observed.status.attempt, observed.call.as_ref().map_or(0, Call::rescales));
         let reports = || -> BTreeMap<SubtaskId, SubtaskReport> {
             let subtasks = observed.seen.subtasks.iter();
             subtasks.map(|(id, subtask)| (*id, subtask.report.clone())).collect()

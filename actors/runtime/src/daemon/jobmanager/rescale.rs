@@ -95,9 +95,8 @@ impl State {
     /// The checkpoint is complete: the master is to go on with the new graph.
     pub(super) fn on_rescale(&mut self, rescale: Rescale) {
         let (id, masters) = (rescale.job, rescale.masters);
-        let times = |call: &Call| call.rescaled.as_ref().map_or(0, |rescaled| rescaled.times);
         let running = self.running(id).and_then(|job| match (job.masters() == masters, job.peer()) {
-            (true, Some(_)) if times(&job.remember().call) + 1 != times(&rescale.call) => {
+            (true, Some(_)) if job.remember().call.rescales() + 1 != rescale.call.rescales() => {
                 Err("the job was rescaled meanwhile: try again".into())
             }
             (true, Some(peer)) => Ok(peer.clone()),
@@ -121,6 +120,14 @@ impl State {
         });
     }
 
+    /// Another master begins with the job's graph; whatever the last one does from now on, it has no part in the job.
+    pub(super) async fn depose_master(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.depose_master();
+        keep(&*self.memory, job.remember());
+        self.replace_master(id).await;
+    }
+
     /// A master that could not take the new graph is replaced by one that begins with it.
     pub(super) async fn on_rescaled_in_place(
         &mut self,
@@ -128,14 +135,12 @@ impl State {
         result: Result<RescaleReport, NotRescaled>,
     ) {
         let Rescale { job: id, masters, graph, reply, .. } = rescale;
-        if let (Err(NotRescaled::Refused(reason)), Some(job)) = (&result, self.jobs.get_mut(&id))
+        if let (Err(NotRescaled::Refused(reason)), Some(job)) = (&result, self.jobs.get(&id))
             && job.masters() == masters
             && !job.has_ended()
         {
             tracing::info!(job = %id, "another master begins with the new graph: {reason}");
-            job.depose_master();
-            keep(&*self.memory, job.remember());
-            self.replace_master(id).await;
+            self.depose_master(id).await;
         }
         reply.send(&match result {
             Err(NotRescaled::Ending) => Answer::Err(format!("job {id} is about to end")),
