@@ -375,8 +375,16 @@ pub(crate) fn rescale(args: RescaleArgs) -> anyhow::Result<ExitCode> {
                 println!("{all}");
             }
             state => match rescaled {
-                Some(RescaleReport { pause_ms, workers: (kept, all), .. }) => {
-                    println!("running after a pause of {pause_ms} ms, with {kept} of {all} workers kept");
+                Some(RescaleReport {
+                    pause_ms,
+                    workers: (kept, workers),
+                    subtasks: (stayed, subtasks),
+                    ..
+                }) => {
+                    println!(
+                        "running after a pause of {pause_ms} ms, with {kept} of {workers} workers and the state of \
+                         {stayed} of {subtasks} subtasks kept"
+                    );
                 }
                 None => println!("{state}"),
             },

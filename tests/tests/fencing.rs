@@ -161,6 +161,7 @@ fn a_worker_does_nothing_for_an_attempt_that_is_over() {
                 restored: RestoredSubtask::default(),
                 settings: settings(),
                 memory: None,
+                handover: None,
                 store: store(),
                 master: master.actor.clone(),
                 clock: Clock::new(),
@@ -205,7 +206,7 @@ fn a_worker_does_nothing_for_an_attempt_that_is_over() {
         }
         tell(start(NOW));
         let running = |message| match message {
-            JobMasterMessage::Subtask { attempt: NOW, event: SubtaskEvent::Running, .. } => Some(()),
+            JobMasterMessage::Subtask { attempt: NOW, event: SubtaskEvent::Running { .. }, .. } => Some(()),
             JobMasterMessage::Subtask {
                 event: SubtaskEvent::WantsSplits | SubtaskEvent::Report(_), ..
             } => None,
@@ -225,7 +226,7 @@ fn a_worker_does_nothing_for_an_attempt_that_is_over() {
             JobMasterMessage::Subtask { event: SubtaskEvent::Acknowledged { checkpoint, .. }, .. } => {
                 Some(checkpoint)
             }
-            JobMasterMessage::Subtask { event: SubtaskEvent::Running, .. } => panic!("begun twice"),
+            JobMasterMessage::Subtask { event: SubtaskEvent::Running { .. }, .. } => panic!("begun twice"),
             JobMasterMessage::Deployed { .. } | JobMasterMessage::SubtaskFailed { .. } => {
                 panic!("something was done for an old attempt")
             }
@@ -276,8 +277,11 @@ fn a_job_master_is_not_moved_by_an_attempt_that_is_over() {
             |id: &SubtaskId| (*id, SubtaskRef::At { worker: worker.actor.clone(), attempt: NOW, id: *id });
         let deployed: Vec<_> = all.iter().map(at).collect();
         let running = |attempt| {
-            let event =
-                |id: &SubtaskId| JobMasterMessage::Subtask { attempt, id: *id, event: SubtaskEvent::Running };
+            let event = |id: &SubtaskId| JobMasterMessage::Subtask {
+                attempt,
+                id: *id,
+                event: SubtaskEvent::Running { took_over: false },
+            };
             all.iter().map(event).collect::<Vec<_>>()
         };
 

@@ -193,6 +193,11 @@ impl Chain {
         Ok(())
     }
 
+    /// Takes the states of all operators, by their uid, from a chain that does nothing any more.
+    pub fn take_states(&mut self) -> impl Iterator<Item = (Arc<str>, StateStore)> + use<> {
+        std::mem::take(&mut self.links).into_iter().map(|link| (link.place.uid, link.states))
+    }
+
     /// Whether an operator was restored from state of another version of its type, on which no snapshot can build.
     pub fn has_migrated(&self) -> bool {
         self.links.iter().any(|link| link.states.has_migrated())

@@ -13,10 +13,19 @@ pub struct Barrier {
     pub checkpoint: CheckpointId,
     /// Where a savepoint goes, if this is one.
     pub savepoint: Option<String>,
-    /// Whether sources stop once the barrier is out (`stop --savepoint`).
+    /// Whether subtasks stop once the barrier has passed: nothing changes after it, until the job ends or goes on from
+    /// here with another graph.
     pub stop: bool,
     /// Whether it overtakes the records before it, which are then part of the checkpoint.
     pub overtakes: bool,
+}
+
+impl Barrier {
+    /// Whether it may overtake records: not if others than the job itself read the checkpoint, and not if nothing is done
+    /// about those records after it.
+    pub fn may_overtake(&self) -> bool {
+        self.savepoint.is_none() && !self.stop
+    }
 }
 
 /// One element of a channel.

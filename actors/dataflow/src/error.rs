@@ -69,6 +69,11 @@ pub enum Error {
     /// An operator declared two states under one name.
     #[error("state '{0}' is declared twice by the same operator")]
     DuplicateState(String),
+    /// An operator declares other states than the instance whose place it takes.
+    #[error(
+        "state '{0}' was not handed over by the operator's last instance, which must declare the same states"
+    )]
+    NotHandedOver(String),
     /// State could not be written.
     #[error("state '{state}' cannot be serialised")]
     Encode {
@@ -159,6 +164,7 @@ impl Error {
             | Error::StateKind { .. }
             | Error::StateVersion { .. }
             | Error::Migrate { .. }
+            | Error::NotHandedOver(_)
             | Error::UnclaimedState(_) => ErrorKind::State,
             Error::Spill { .. } => ErrorKind::Machine,
         }

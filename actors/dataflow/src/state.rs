@@ -142,6 +142,8 @@ pub struct StateStore {
     /// The state that is next to be drained, while a snapshot is under way.
     draining: Option<usize>,
     spill: Option<Arc<Spill>>,
+    /// Keyed states of the instance whose place this one takes, until they are declared.
+    handed_over: Option<Vec<(String, Box<dyn State>)>>,
 }
 
 impl StateStore {
@@ -157,7 +159,17 @@ impl StateStore {
             since: None,
             draining: None,
             spill: None,
+            handed_over: None,
         }
+    }
+
+    /// A store for the instance that takes the place of this store's, from a checkpoint on since which nothing has changed
+    /// here. It hands the keyed states to whoever declares them, and restores the others. Of keyed states, what is
+    /// restored has no rows.
+    pub fn hand_over(self, restored: Vec<StateSnapshot>) -> Self {
+        let keyed = self.states.into_iter().filter(|(_, state)| state.kind() == StateKind::Keyed);
+        let handed_over = Some(keyed.collect());
+        StateStore { spill: self.spill, handed_over, ..StateStore::new(self.range, restored) }
     }
 
     /// Has states take note of changes, for snapshots that hold no more than those. What is restored counts as held by
@@ -243,8 +255,14 @@ impl StateStore {
         if self.states.iter().any(|(taken, _)| taken == name) {
             return Err(Error::DuplicateState(name.to_string()));
         }
-        if let Some(spill) = &self.spill {
-            state.spill(spill);
+        let handed_over = self.take_handed_over(name);
+        let is_handed_over = handed_over.is_some();
+        match handed_over {
+            Some(former) => state = former,
+            None if self.handed_over.is_some() && state.kind() == StateKind::Keyed => {
+                return Err(Error::NotHandedOver(name.to_string()));
+            }
+            None => self.spill.iter().for_each(|spill| state.spill(spill)),
         }
         if let Some(at) = self.restored.iter().position(|snapshot| snapshot.name == name) {
             let snapshot = &self.restored[at];
@@ -260,7 +278,9 @@ impl StateStore {
                 let (state, found) = (name.to_string(), snapshot.version);
                 return Err(Error::StateVersion { state, found, declared });
             }
-            state.restore(snapshot)?;
+            if !is_handed_over {
+                state.restore(snapshot)?;
+            }
             self.restored.swap_remove(at);
             self.check_store()?;
         }
@@ -269,6 +289,16 @@ impl StateStore {
         }
         self.states.push((name.to_string(), Box::new(state)));
         Ok(Handle { index: self.states.len() - 1, state: PhantomData })
+    }
+
+    fn take_handed_over<S: State>(&mut self, name: &str) -> Option<S> {
+        let handed_over = self.handed_over.as_mut()?;
+        let at = handed_over.iter().position(|(found, state)| {
+            let state: &dyn Any = &**state;
+            found == name && state.is::<S>()
+        })?;
+        let state: Box<dyn Any> = handed_over.swap_remove(at).1;
+        state.downcast().ok().map(|state| *state)
     }
 
     /// Declares a table of one value per key.

@@ -43,13 +43,17 @@ use restore::Restored;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 /// What happens in a subtask, as its master hears of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum SubtaskEvent {
     /// Its operators are open.
-    Running,
+    Running {
+        /// Whether it has gone on with the keyed state that its predecessor left on its Worker.
+        took_over: bool,
+    },
     /// A source has no split left.
     WantsSplits,
     /// Its part of a checkpoint is stored.
@@ -186,6 +190,8 @@ pub enum JobMasterMessage {
     },
     /// From itself: the delay before an attempt is over.
     Start(Attempt),
+    /// From itself: the attempt's subtasks have stopped where the next may go on, or that has taken too long.
+    Paused(Attempt),
     /// From a client: end the job.
     Cancel,
     /// From a client: take a savepoint.
@@ -250,6 +256,9 @@ pub struct Arguments {
     pub mastership: Option<Mastership>,
 }
 
+/// How long subtasks may take to stop with a checkpoint, before the job goes on with another graph from an older one.
+const PAUSE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What an attempt must ask for first.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Needs {
@@ -271,6 +280,8 @@ struct NextGraph {
 struct Rescaling {
     since: hurtig_dataflow::Timestamp,
     workers: BTreeSet<WorkerId>,
+    /// Subtasks whose state stayed where it was.
+    took_over: usize,
     reply: oneshot::Sender<Result<RescaleReport, NotRescaled>>,
 }
 
@@ -420,6 +431,7 @@ impl Actor for JobMaster {
                 state.on_checkpoint(&myself, event);
             }
             JobMasterMessage::Start(attempt) if state.lifecycle.may_start(attempt) => state.start(&myself),
+            JobMasterMessage::Paused(attempt) if attempt == now => state.on_paused(&myself),
             JobMasterMessage::Cancel => {
                 if state.lifecycle.on_cancel() {
                     state.stop_attempt(&myself);
@@ -453,6 +465,7 @@ impl Actor for JobMaster {
             | JobMasterMessage::Stopped { .. }
             | JobMasterMessage::Checkpoint { .. }
             | JobMasterMessage::Slots { .. }
+            | JobMasterMessage::Paused(_)
             | JobMasterMessage::Start(_) => {}
         }
         state.show();
@@ -632,6 +645,7 @@ impl State {
                     restored: restored.subtasks.remove(id).unwrap_or_default(),
                     settings: self.settings(),
                     memory: None,
+                    handover: None,
                     store: self.args.store.clone(),
                     master: myself.clone(),
                     clock: self.args.clock,
@@ -742,8 +756,11 @@ impl State {
 
     fn on_subtask(&mut self, id: SubtaskId, event: SubtaskEvent) {
         match event {
-            SubtaskEvent::Running => {
+            SubtaskEvent::Running { took_over } => {
                 self.running.insert(id);
+                if let Some(rescaling) = self.rescaling.as_mut().filter(|_| took_over) {
+                    rescaling.took_over += 1;
+                }
                 self.args.observer.on_subtask(id, SubtaskState::Running, self.args.clock.now());
                 if self.running.len() == self.subtasks.len() {
                     self.lifecycle.on_running();
@@ -819,14 +836,15 @@ impl State {
         }
     }
 
-    /// Stops the attempt, so that the next one begins with another graph.
+    /// Has the attempt's subtasks stop, so that the next attempt begins with another graph. Where they stop with a
+    /// checkpoint, it takes over the state that they leave on their Workers.
     fn rescale(
         &mut self,
         myself: &ActorRef<JobMasterMessage>,
         next: NextGraph,
         reply: oneshot::Sender<Result<RescaleReport, NotRescaled>>,
     ) {
-        if !self.lifecycle.on_rescale() {
+        if self.next.is_some() || !self.lifecycle.may_rescale() {
             let why = match self.lifecycle.is_ending() {
                 true => NotRescaled::Ending,
                 false => NotRescaled::Refused("not all of the job's subtasks run".into()),
@@ -835,9 +853,25 @@ impl State {
             return;
         }
         let workers = self.workers.keys().copied().collect();
-        self.rescaling = Some(Rescaling { since: self.args.clock.now(), workers, reply });
+        self.rescaling = Some(Rescaling { since: self.args.clock.now(), workers, took_over: 0, reply });
         self.next = Some(next);
-        self.stop_attempt(myself);
+        let (reply, paused) = oneshot::channel();
+        let _ = self.coordinator.cast(CoordinatorMessage::Pause { reply });
+        let (myself, attempt) = (myself.clone(), self.lifecycle.attempt());
+        self.tasks.spawn(async move {
+            match tokio::time::timeout(PAUSE_TIMEOUT, paused).await {
+                Ok(Ok(Ok(_))) => {}
+                Ok(Ok(Err(reason))) => tracing::info!("rescaled from an older checkpoint: {reason}"),
+                Ok(Err(_)) | Err(_) => tracing::info!("rescaled from an older checkpoint: subtasks are slow"),
+            }
+            let _ = myself.cast(JobMasterMessage::Paused(attempt));
+        });
+    }
+
+    fn on_paused(&mut self, myself: &ActorRef<JobMasterMessage>) {
+        if self.lifecycle.on_rescale() {
+            self.stop_attempt(myself);
+        }
     }
 
     /// No subtask of the last attempt is left: what comes next has the new graph, if there is one.
@@ -854,10 +888,11 @@ impl State {
 
     /// The job runs again.
     fn on_rescaled(&mut self) {
-        let Some(Rescaling { since, workers, reply }) = self.rescaling.take() else { return };
+        let Some(Rescaling { since, workers, took_over, reply }) = self.rescaling.take() else { return };
         let at = self.args.clock.now();
         let kept = self.workers.keys().filter(|worker| workers.contains(worker)).count();
-        let report = RescaleReport { at, pause_ms: at - since, workers: (kept, self.workers.len()) };
+        let (workers, subtasks) = ((kept, self.workers.len()), (took_over, self.subtasks.len()));
+        let report = RescaleReport { at, pause_ms: at - since, workers, subtasks };
         tracing::info!(job = %self.args.job, ?report, "rescaled");
         self.args.status.send_modify(|status| status.last_rescale = Some(report));
         let _ = reply.send(Ok(report));

@@ -104,10 +104,12 @@ pub struct CheckpointReport {
 pub struct RescaleReport {
     /// When it was done.
     pub at: Timestamp,
-    /// How long no subtask ran, in milliseconds.
+    /// How long it was from when sources stopped until all subtasks ran again, in milliseconds.
     pub pause_ms: i64,
     /// Workers that went on, and all there are now.
     pub workers: (usize, usize),
+    /// Subtasks whose state stayed in memory where it was, and all there are now.
+    pub subtasks: (usize, usize),
 }
 
 /// What is known of a job.

@@ -17,6 +17,7 @@ use crate::master::{JobMasterMessage, SubtaskEvent};
 use crate::report::SubtaskReport;
 use crate::tasks::Tasks;
 use crate::worker::credit::InputCredit;
+use crate::worker::handover::Handover;
 use bytes::Bytes;
 use hurtig_dataflow::batch::AnyBatch;
 use hurtig_dataflow::chain::{Chain, OperatorError};
@@ -158,6 +159,8 @@ pub struct Deployment {
     pub settings: SubtaskSettings,
     /// Memory for keyed state, which the Worker lets its subtasks share.
     pub memory: Option<Arc<StateMemory>>,
+    /// Where it leaves its state for the next attempt when it has stopped, if that may be on the same Worker.
+    pub handover: Option<Handover>,
     /// Where snapshots go.
     pub store: CheckpointStore,
     /// Whom to report to.
@@ -177,6 +180,8 @@ pub struct RestoredSubtask {
     pub in_flight: Vec<(usize, usize, AnyBatch)>,
     /// The checkpoint and the snapshot in it, if the subtask's snapshots may build on it.
     pub base: Option<(CheckpointId, SnapshotHandle)>,
+    /// For each operator what the last attempt's instance has left on this Worker, with its keyed state; else empty.
+    pub left: Vec<StateStore>,
 }
 
 fn exchange_error(source: impl Into<BoxError>) -> OperatorError {
@@ -232,11 +237,16 @@ pub struct Running {
     senders: Vec<Sender>,
     receivers: Vec<Receiver>,
     is_restored: bool,
+    /// Whether its keyed state is what its predecessor has left on this Worker.
+    took_over: bool,
     phase: Phase,
     asked_for_splits: bool,
     ended_with: Option<Vec<OperatorSnapshot>>,
     /// The last checkpoint whose barrier has passed.
     last_barrier: CheckpointId,
+    /// The checkpoint with which it has stopped: since then nothing has changed.
+    stopped_at: Option<CheckpointId>,
+    handover: Option<Handover>,
     snapshots: Snapshots,
     /// What sinks have prepared for each checkpoint that is not known to be complete. Each acknowledgement names all
     /// of it, so that what a failed checkpoint prepared is published with the next.
@@ -259,7 +269,7 @@ enum Phase {
     Deployed,
     /// At work.
     Running,
-    /// A source whose stopping savepoint's barrier is out.
+    /// A source of which the barrier is out with which subtasks stop.
     Stopping,
     /// Has seen the end of its input.
     Ended,
@@ -290,13 +300,26 @@ impl Actor for Subtask {
             Err(panic) => Err(state.failure(panic, false).into()),
         }
     }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<SubtaskMessage>,
+        state: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        if let (Some(checkpoint), Some(handover)) = (state.stopped_at, &state.handover)
+            && !state.is_snapshotting()
+        {
+            handover.leave(checkpoint, state.chain.take_states());
+        }
+        Ok(())
+    }
 }
 
 impl Running {
     fn new(myself: ActorRef<SubtaskMessage>, deployment: Deployment) -> Self {
         let Deployment { id, job, graph, attempt, wiring, restored, settings, memory, .. } = deployment;
-        let Deployment { store, master, clock, faults, .. } = deployment;
-        let RestoredSubtask { operators: restored, in_flight, base } = restored;
+        let Deployment { store, master, clock, faults, handover, .. } = deployment;
+        let RestoredSubtask { operators: restored, in_flight, base, left } = restored;
         let snapshots = Snapshots::new(id.index, base);
         let since = settings.checkpointing.then(|| snapshots.lineage.since());
         let vertex = &graph.vertices[id.vertex];
@@ -305,8 +328,8 @@ impl Running {
         let range = KeyGroupRange::of_subtask(id.index, parallelism, graph.max_parallelism);
         let tasks = Tasks::default();
         let job_name: Arc<str> = graph.name.as_str().into();
-        let is_restored = !restored.is_empty();
-        let mut restored = restored.into_iter();
+        let (is_restored, took_over) = (!restored.is_empty(), !left.is_empty());
+        let (mut restored, mut left) = (restored.into_iter(), left.into_iter());
         let mut chain = Chain::new(
             &vertex.chain,
             |operator| Place {
@@ -331,9 +354,14 @@ impl Running {
             |_| {
                 let mut snapshot = restored.next().flatten();
                 let states = snapshot.as_mut().map(|snapshot| std::mem::take(&mut snapshot.states));
-                let states = StateStore::new(range, states.unwrap_or_default());
-                let spill = memory.iter().map(|memory| spill(memory, &settings));
-                let states = spill.fold(states, StateStore::spilling);
+                let states = states.unwrap_or_default();
+                let states = match left.next() {
+                    Some(former) => former.hand_over(states),
+                    None => {
+                        let spill = memory.iter().map(|memory| spill(memory, &settings));
+                        spill.fold(StateStore::new(range, states), StateStore::spilling)
+                    }
+                };
                 (since.into_iter().fold(states, StateStore::noting_changes), snapshot)
             },
         );
@@ -382,11 +410,14 @@ impl Running {
             senders: Vec::new(),
             receivers: Vec::new(),
             is_restored,
+            took_over,
             phase: Phase::Deployed,
             asked_for_splits: false,
             ended_with: None,
             prepared: Vec::new(),
             last_barrier: 0,
+            stopped_at: None,
+            handover,
             snapshots,
             tick_at: None,
             ticking: false,
@@ -440,7 +471,7 @@ impl Running {
                 }
                 self.phase = Phase::Running;
                 self.started_ns = self.clock.nanos();
-                self.tell_master(SubtaskEvent::Running);
+                self.tell_master(SubtaskEvent::Running { took_over: self.took_over });
             }
             SubtaskMessage::Assigned(assignment) => {
                 self.snapshots.waiting.push_back(FromMaster::Assigned(assignment));
@@ -557,6 +588,9 @@ impl Running {
         let (mut more, mut wake_at) = (false, None);
         loop {
             self.send_pending()?;
+            if self.stopped_at.is_some() {
+                break;
+            }
             if self.outputs.is_blocked() {
                 let now = self.clock.now();
                 self.outputs.now = now;
@@ -635,7 +669,7 @@ impl Running {
         if more {
             self.tick(myself);
         } else {
-            let timer = self.chain.next_processing_time();
+            let timer = self.chain.next_processing_time().filter(|_| self.stopped_at.is_none());
             // One that is due waits for the chain to be at rest: what brings it there looks again.
             let overtakes_at = self.overtakes_at().filter(|at| *at > now);
             let times = wake_at.into_iter().chain(timer).chain(rest_at).chain(overtakes_at);

@@ -5,6 +5,7 @@
 //! stop the attempt. It keeps nothing durable; when it dies its subtasks die with it.
 
 pub mod credit;
+pub mod handover;
 pub mod links;
 pub mod memory;
 
@@ -122,6 +123,8 @@ pub struct State {
     graph: Option<Arc<JobGraph>>,
     /// Batches that may be under way on a channel.
     window: u32,
+    /// What its subtasks share for keyed state, attempt after attempt: what one has left counts in the next.
+    memory: Option<Arc<StateMemory>>,
     subtasks: BTreeMap<SubtaskId, Deployed>,
     starting: Option<Starting>,
     links: Links,
@@ -160,6 +163,7 @@ impl Actor for Worker {
             master: None,
             graph: None,
             window: 0,
+            memory: None,
             subtasks: BTreeMap::new(),
             starting: None,
             links: Links::default(),
@@ -260,9 +264,12 @@ async fn deploy(
     let mut subtasks = Vec::with_capacity(deployments.len());
     state.window = deployments.first().map_or(0, |deployment| deployment.settings.credits);
     let limit = deployments.first().and_then(|deployment| deployment.settings.state_memory);
-    let memory = limit.map(|bytes| StateMemory::new(usize::try_from(bytes).unwrap_or(usize::MAX)));
+    let limit = limit.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    if state.memory.as_ref().map(|memory| memory.limit()) != limit {
+        state.memory = limit.map(StateMemory::new);
+    }
     for mut deployment in deployments {
-        deployment.memory.clone_from(&memory);
+        deployment.memory.clone_from(&state.memory);
         let (id, wiring) = (deployment.id, deployment.wiring.clone());
         state.graph = Some(Arc::clone(&deployment.graph));
         let spawned = Actor::spawn_linked(None, Subtask, deployment, myself.get_cell()).await;

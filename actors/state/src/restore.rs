@@ -108,13 +108,39 @@ impl RestorePlan {
     /// A snapshot is missing or damaged; the store failed.
     pub async fn read(
         &self,
-        (checkpoint, store): (&CheckpointMetadata, &CheckpointStore),
+        checkpoint: (&CheckpointMetadata, &CheckpointStore),
         heads: &Heads,
         vertex: &[OperatorId],
         index: usize,
         parallelism: usize,
     ) -> Result<Vec<Option<OperatorSnapshot>>, Error> {
         let range = KeyGroupRange::of_subtask(index, parallelism, self.max_parallelism);
+        self.read_rows(checkpoint, heads, vertex, (index, parallelism), Some(range)).await
+    }
+
+    /// The same without rows of keyed state, for a subtask that has them already.
+    ///
+    /// # Errors
+    /// As [`RestorePlan::read`].
+    pub async fn read_unkeyed(
+        &self,
+        checkpoint: (&CheckpointMetadata, &CheckpointStore),
+        heads: &Heads,
+        vertex: &[OperatorId],
+        index: usize,
+        parallelism: usize,
+    ) -> Result<Vec<Option<OperatorSnapshot>>, Error> {
+        self.read_rows(checkpoint, heads, vertex, (index, parallelism), None).await
+    }
+
+    async fn read_rows(
+        &self,
+        (checkpoint, store): (&CheckpointMetadata, &CheckpointStore),
+        heads: &Heads,
+        vertex: &[OperatorId],
+        (index, parallelism): (usize, usize),
+        keyed: Option<KeyGroupRange>,
+    ) -> Result<Vec<Option<OperatorSnapshot>>, Error> {
         let wanted = uids(vertex.iter());
         let is_wanted = |metadata: &VertexMetadata| {
             metadata.operators.iter().any(|operator| wanted.contains(operator.uid.as_str()))
@@ -124,7 +150,7 @@ impl RestorePlan {
             let former = metadata.subtasks.len();
             for (part, subtask) in metadata.subtasks.iter().enumerate() {
                 let of_part = KeyGroupRange::of_subtask(part, former, self.max_parallelism);
-                let groups = range.overlaps(of_part).then_some(range);
+                let groups = keyed.filter(|range| range.overlaps(of_part));
                 let head = heads.snapshots.get(&(at, part)).cloned().unwrap_or_default();
                 // Broadcast state is the same in all.
                 let unkeyed = part == 0 && has_broadcast(&head);

@@ -19,6 +19,7 @@ fn a_job_changes_its_parallelism_and_loses_nothing() {
     let job = counts.submit(&cluster, 2, &[]);
     counts.goes_on();
     let (masters, first) = (cluster.masters(), cluster.all_workers());
+    let mut before = [2, 2];
     for (flags, expected) in [
         (&["--parallelism", "6"][..], [6, 6]),
         (&["--vertex", "counts=1"], [6, 1]),
@@ -29,6 +30,10 @@ fn a_job_changes_its_parallelism_and_loses_nothing() {
         counts.goes_on();
         let said = cluster.call(&[&["rescale", &job][..], flags].concat());
         assert!(said.starts_with("running after a pause of "), "{said}");
+        // Subtasks of the vertex that stays as it is, on workers that stay, go on with the state that they have.
+        let stays = expected.iter().zip(&before).any(|(now, before)| now == before);
+        assert_eq!(!said.contains("state of 0 of "), stays, "{before:?}, then {expected:?}: {said}");
+        before = expected;
         assert_eq!(subtasks(&cluster, &job), expected, "{flags:?}");
         // As few workers as there can be have as many slots as there are.
         let workers = cluster.all_workers();

@@ -1,7 +1,7 @@
 //! Whatever crashes, results are those of an undisturbed run: nothing lost, nothing twice.
 //!
 //! Each job runs once undisturbed, then with crashes at random records in its first attempts, at random parallelism
-//! and settings, which differ from run to run. `HURTIG_TEST_SEEDS` says how often, `HURTIG_TEST_SEED` from which seed on;
+//! and settings, which differ from run to run, then in legs from savepoint to savepoint, each at another parallelism. `HURTIG_TEST_SEEDS` says how often, `HURTIG_TEST_SEED` from which seed on;
 //! a failure names its seed.
 
 mod bad_lines;
@@ -49,6 +49,15 @@ impl ProcessFunction<String> for Witness {
         Ok(())
     }
 }
+
+/// Legs of a journey from savepoint to savepoint, at most, before the last.
+const MOST_LEGS: usize = 4;
+
+/// Parallelisms between which a job goes back and forth.
+const PARALLELISMS: [usize; 6] = [7, 3, 1, 7, 2, 3];
+
+/// Those with which it begins: a split of the source then has all events of its keys, in order, whoever reads it later.
+const FIRST: [usize; 3] = [1, 2, 3];
 
 /// What a run came to.
 struct Outcome {
@@ -163,6 +172,64 @@ fn check(
         }
     }
     println!("of {runs} runs {restored} were restored and {restarted_again} restarted again");
+    // A sixth as many.
+    check_journeys(batch_size, seeds.start..seeds.start + least.div_ceil(6), &build, &expected.collected);
+}
+
+/// A job in legs: each stops with a savepoint somewhere, and the next goes on from it at another parallelism. Files that a
+/// savepoint names as still open stay, as long as the savepoint may.
+fn check_journeys(
+    batch_size: Option<usize>,
+    seeds: std::ops::Range<u64>,
+    build: impl Fn(&Environment) -> DataStream<String>,
+    expected: &[String],
+) {
+    let (mut legs, journeys) = (0, seeds.end - seeds.start);
+    for number in seeds {
+        tell_seed(number);
+        let mut seed = Seed::new(number);
+        let (out, savepoints) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let savepoints = savepoints.path().display().to_string();
+        let (mut from, mut way) = (None, Vec::new());
+        loop {
+            let is_last = way.len() == MOST_LEGS;
+            let mut config = random_config(&mut seed, batch_size);
+            let parallelism = match way.len() {
+                0 => FIRST[number as usize % FIRST.len()],
+                leg => PARALLELISMS[(number as usize + leg) % PARALLELISMS.len()],
+            };
+            config.parallelism.default = Some(parallelism);
+            config.restore.from = from.take();
+            way.push((parallelism, config.state.memory.is_some()));
+            let env = Environment::new();
+            let results = build(&env).process(Witness { restored: Arc::default() }).uid("witness");
+            results.sink_to(random_sink(&mut seed)(out.path())).uid("files");
+            let after = Duration::from_millis(seed.below(40));
+            let savepoint = jobs::run(async {
+                let job = jobs::start(&env, &config, None).await.expect("the job starts");
+                let mut savepoint = None;
+                if !is_last {
+                    job.client.wait_until(|status| status.state == JobState::Running).await.expect("it runs");
+                    tokio::time::sleep(after).await;
+                    // It may have read everything by now.
+                    savepoint = job.client.stop(Some(&savepoints)).await.ok();
+                }
+                job.finish().await.unwrap_or_else(|error| panic!("seed {number}, {way:?}: {error}"));
+                savepoint
+            });
+            match savepoint {
+                Some(savepoint) => from = Some(savepoint.into()),
+                None => break,
+            }
+        }
+        legs += way.len();
+        if let Err(difference) = folders::compare(expected, &folders::sorted_lines(out.path())) {
+            panic!("seed {number}, parallelism and whether state may leave memory {way:?}: {difference}");
+        }
+    }
+    println!("{journeys} journeys of {legs} legs");
+    assert!(legs as u64 >= 2 * journeys, "{legs} legs in {journeys} journeys");
 }
 
 fn shown<T: Record + Debug>(stream: &DataStream<T>) -> DataStream<String> {

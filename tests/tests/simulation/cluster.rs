@@ -334,8 +334,13 @@ fn run(
             for _ in 0..rescales {
                 sleep(Duration::from_millis(500 + rescaling.below(2_000))).await;
                 let parallelism = 1 + rescaling.below(6) as usize;
+                let (all, vertices) = match rescaling.below(3) {
+                    0 => (Some(parallelism), Vec::new()),
+                    1 => (None, vec![("events".to_owned(), parallelism)]),
+                    _ => (None, vec![("counts".to_owned(), parallelism)]),
+                };
                 // What is refused, or whose answer is lost, is of no consequence.
-                if let Ok(done) = client.rescale(job, Some(parallelism), Vec::new()).await {
+                if let Ok(done) = client.rescale(job, all, vertices).await {
                     reports.extend(done.rescaled);
                 }
             }
@@ -416,15 +421,18 @@ fn a_job_that_is_rescaled_keeps_its_master_and_the_workers_that_still_have_slots
     let calm = |number| Links::new(Seed::new(number), 0, 1, Duration::from_millis(2));
     let config = || config(1, &mut Seed::new(1));
     let (_, expected) = run(0, &identities, config(), (calm(0), calm(1)), 0, 0);
+    let mut stayed = 0;
     for number in 1..10 {
         let (found, lines) = run(number, &identities, config(), (calm(0), calm(1)), 0, 4);
         folders::compare(&expected, &lines)
             .unwrap_or_else(|difference| panic!("seed {number}: {difference}"));
         assert_eq!((found.masters, found.statuses[0].restarts), (1, 0), "seed {number}");
         assert!(found.rescales.len() > 1, "seed {number}: {:?}", found.rescales);
-        for RescaleReport { pause_ms, workers: (kept, all), .. } in found.rescales {
+        for RescaleReport { pause_ms, workers: (kept, all), subtasks, .. } in found.rescales {
             assert!(kept > 0 && kept <= all, "seed {number}: {kept} of {all} kept");
             assert!(pause_ms < 1_000, "seed {number}: a pause of {pause_ms} ms");
+            stayed += subtasks.0;
         }
     }
+    assert!(stayed > 10, "the state of {stayed} subtasks stayed where it was");
 }

@@ -444,6 +444,25 @@ impl<K: Key, V: StateValue> KeyedTable<K, V> {
         Ok(true)
     }
 
+    /// Makes room for the rows of a snapshot: tables that grow are copied again and again.
+    fn make_room_for(&mut self, snapshot: &StateSnapshot) {
+        if self.spilled.is_some() {
+            // Not all of them may stay.
+            return;
+        }
+        let mut rows = vec![0usize; self.groups.len()];
+        for part in snapshot.groups.iter().filter(|part| part.op == RowOp::Put && part.first == part.last) {
+            let place = usize::from(part.first.wrapping_sub(self.range.first));
+            if let Some(rows) = rows.get_mut(place) {
+                // Each takes a byte at least, whatever is said of their number.
+                *rows += (part.rows as usize).min(part.bytes.len());
+            }
+        }
+        for (group, rows) in self.groups.iter_mut().zip(rows) {
+            group.table.reserve(rows, |(key, _)| hash_key(key));
+        }
+    }
+
     /// Forgets the rows of key groups.
     pub(super) fn clear_groups(&mut self, first: u16, last: u16) {
         for group in first.max(self.range.first)..=last {
@@ -463,6 +482,7 @@ impl<K: Key, V: StateValue> State for KeyedTable<K, V> {
     }
 
     fn restore(&mut self, from: &StateSnapshot) -> Result<(), Error> {
+        self.make_room_for(from);
         apply_rows(
             from,
             self,

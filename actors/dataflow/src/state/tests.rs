@@ -34,6 +34,7 @@ enum Step {
     Abandon,
     Complete,
     Restart(usize),
+    HandOver,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -58,6 +59,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Abandon),
         3 => Just(Step::Complete),
         1 => (1usize..6).prop_map(Step::Restart),
+        1 => Just(Step::HandOver),
     ]
 }
 
@@ -272,7 +274,27 @@ impl Run {
                 }
             }
             Step::Restart(parallelism) => self.check(parallelism),
+            Step::HandOver => self.hand_over(),
         }
+    }
+
+    /// All stops with a checkpoint, and another instance goes on with what is there.
+    fn hand_over(&mut self) {
+        self.barrier(false);
+        self.drain_all();
+        self.complete = self.written.pop();
+        self.written.clear();
+        let Some((checkpoint, sum, _)) = &self.complete else { panic!("it was just taken") };
+        let mut restored = sum.states.clone();
+        let keyed = restored.iter_mut().filter(|state| state.kind == StateKind::Keyed);
+        keyed.for_each(|state| state.groups.clear());
+        let empty = StateStore::new(self.states.range(), Vec::new());
+        let mut states = std::mem::replace(&mut self.states, empty).hand_over(restored);
+        if self.noted {
+            states = states.noting_changes(*checkpoint);
+        }
+        self.at = declare(&mut states);
+        self.states = states;
     }
 
     fn check(&self, parallelism: usize) {
@@ -349,6 +371,17 @@ fn a_snapshot_holds_what_has_changed_and_no_more() {
     run.insert(20, 1);
     run.barrier(false);
     assert_eq!(rows(&mut run), 12);
+}
+
+#[test]
+fn a_state_that_was_not_handed_over_is_an_error_and_not_empty() {
+    let mut states = StateStore::new(KeyGroupRange::all(MAX_PARALLELISM), Vec::new());
+    states.keyed::<u16, u32>("table").unwrap();
+    let mut states = states.hand_over(Vec::new());
+    assert!(matches!(states.keyed::<u16, u64>("table"), Err(Error::NotHandedOver(_))));
+    assert!(matches!(states.timers::<u16>("timers"), Err(Error::NotHandedOver(_))));
+    assert!(states.list::<u16>("list").is_ok());
+    assert!(states.keyed::<u16, u32>("table").is_ok());
 }
 
 #[test]

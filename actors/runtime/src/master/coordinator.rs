@@ -89,6 +89,11 @@ pub enum CoordinatorMessage {
         /// Where to answer.
         reply: SavepointReply,
     },
+    /// From the JobMaster: have all subtasks stop with a checkpoint, so that the next attempt goes on where they are.
+    Pause {
+        /// Where to answer, when they have, or why they do not.
+        reply: SavepointReply,
+    },
     /// From the JobMaster: take a checkpoint now, as if it were time.
     CheckpointNow {
         /// Where to answer.
@@ -241,6 +246,11 @@ impl Actor for Coordinator {
             CoordinatorMessage::Savepoint { target, stop, reply } => {
                 state.take(Purpose::Savepoint { target, stop }, reply);
             }
+            CoordinatorMessage::Pause { reply } => {
+                state.take(Purpose::Rescale, reply);
+                // Nothing comes of a checkpoint that is triggered after it.
+                state.running = false;
+            }
             CoordinatorMessage::CheckpointNow { reply } => state.take(Purpose::Periodic, reply),
             CoordinatorMessage::Published { attempt, result, checkpoint, purpose }
                 if state.attempt == Some(attempt) =>
@@ -361,7 +371,7 @@ impl State {
                     self.trigger(Purpose::Final);
                 }
             }
-            SubtaskEvent::Running | SubtaskEvent::WantsSplits | SubtaskEvent::Report(_) => {}
+            SubtaskEvent::Running { .. } | SubtaskEvent::WantsSplits | SubtaskEvent::Report(_) => {}
         }
     }
 
@@ -518,7 +528,7 @@ impl State {
             // A savepoint that the job outlives publishes nothing: should the job fail, it restarts from an older
             // checkpoint and would publish the same records again.
             Purpose::Savepoint { stop: false, .. } => false,
-            Purpose::Savepoint { .. } | Purpose::Periodic | Purpose::Final => true,
+            Purpose::Savepoint { .. } | Purpose::Periodic | Purpose::Rescale | Purpose::Final => true,
         };
         if publishes {
             for subtask in self.subtasks.values() {
@@ -526,7 +536,7 @@ impl State {
             }
         }
         match purpose {
-            Purpose::Periodic => {
+            Purpose::Periodic | Purpose::Rescale => {
                 let most = self.args.config.checkpoint.retained;
                 let old = self.retention.complete(Arc::clone(&metadata), most);
                 self.delete(old);
@@ -686,7 +696,7 @@ const SUBSUMED: &str = "a newer checkpoint was complete before it";
 
 fn kind_of(purpose: &Purpose) -> CheckpointKind {
     match purpose {
-        Purpose::Periodic | Purpose::Final => CheckpointKind::Checkpoint,
+        Purpose::Periodic | Purpose::Rescale | Purpose::Final => CheckpointKind::Checkpoint,
         Purpose::Savepoint { stop: false, .. } => CheckpointKind::Savepoint,
         Purpose::Savepoint { stop: true, .. } => CheckpointKind::StoppingSavepoint,
     }

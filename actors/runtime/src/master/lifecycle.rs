@@ -83,10 +83,14 @@ impl Lifecycle {
         stops
     }
 
-    /// The job is to go on with another graph. Returns whether subtasks are to be stopped now; it can be done only while
-    /// all of them run.
+    /// Whether the job can go on with another graph: only while all subtasks run.
+    pub fn may_rescale(&self) -> bool {
+        !self.finishing && self.state == JobState::Running
+    }
+
+    /// The job is to go on with another graph. Returns whether subtasks are to be stopped now.
     pub fn on_rescale(&mut self) -> bool {
-        !self.finishing && self.state == JobState::Running && self.go(JobState::Restarting)
+        self.may_rescale() && self.go(JobState::Restarting)
     }
 
     /// Whether the job ends, or has, whatever comes.

@@ -20,6 +20,8 @@ pub enum Purpose {
         /// Whether the job stops.
         stop: bool,
     },
+    /// All subtasks stop with it, and the job goes on from it with another graph.
+    Rescale,
     /// All subtasks have ended: what they left is published.
     Final,
 }
@@ -124,6 +126,7 @@ impl Progress {
     ) -> Barrier {
         let (savepoint, stop) = match &purpose {
             Purpose::Savepoint { target, stop } => (Some(target.clone()), *stop),
+            Purpose::Rescale => (None, true),
             Purpose::Periodic | Purpose::Final => (None, false),
         };
         let barrier = Barrier { checkpoint: self.next_id, savepoint, stop, overtakes: false };
@@ -234,6 +237,8 @@ impl Progress {
                 self.failures_in_a_row > self.tolerable_failures
             }
             Purpose::Savepoint { stop, .. } => *stop,
+            // The job goes on from an older one.
+            Purpose::Rescale => false,
             Purpose::Final => true,
         }
     }

@@ -6,10 +6,12 @@ use crate::master::committer::CommitterMessage;
 use crate::master::coordinator::{all_committed, committables_by_sink};
 use crate::subtask::RestoredSubtask;
 use crate::subtask::neighbours::LIMITS;
+use crate::worker::handover::Handover;
 use hurtig_dataflow::batch::AnyBatch;
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::graph::{JobGraph, OperatorId, OperatorInput, Vertex};
 use hurtig_dataflow::ids::{CheckpointId, JobId, SubtaskId};
+use hurtig_dataflow::key::KeyGroupRange;
 use hurtig_dataflow::partition::{Partitioner, PartitionerPlace, Pattern};
 use hurtig_dataflow::snapshot::InFlight;
 use hurtig_state::{
@@ -49,9 +51,11 @@ pub async fn find(
     for metadata in completed.into_iter().rev() {
         let is_savepoint = metadata.savepoint;
         let found = match is_savepoint {
-            false => read(store, config, graph, metadata, job, wanted).await,
+            false => read(store, config, graph, metadata, job, wanted, None).await,
             true => match CheckpointStore::load(&metadata.location).await {
-                Ok((store, metadata)) => read(&store, config, graph, Arc::new(metadata), job, wanted).await,
+                Ok((store, metadata)) => {
+                    read(&store, config, graph, Arc::new(metadata), job, wanted, None).await
+                }
                 Err(error) => Err(error),
             },
         };
@@ -81,7 +85,7 @@ pub async fn find(
     {
         let location = from.display().to_string();
         let (store, metadata) = CheckpointStore::load(&location).await.map_err(|error| failure(&error))?;
-        let found = read(&store, config, graph, Arc::new(metadata), job, wanted).await;
+        let found = read(&store, config, graph, Arc::new(metadata), job, wanted, None).await;
         restored = Some(found.map_err(|error| failure(&error))?);
     }
     let restored = restored.unwrap_or_default();
@@ -98,13 +102,14 @@ fn unread(error: &Error) -> Failure {
     Failure::of("restore", describe(error))
 }
 
-/// The state of a worker's subtasks as of a checkpoint, by its location: its master has chosen it.
+/// The state of a worker's subtasks as of a checkpoint, by its location: its master has chosen it. What subtasks of the
+/// last attempt have left there as of that checkpoint is not read.
 ///
 /// # Errors
 /// It cannot be read, or does not fit the program. The master then looks for itself what to do.
 pub async fn load(
     location: &str,
-    copies: Option<LocalCopies>,
+    (copies, handover): (Option<LocalCopies>, &Handover),
     config: &Config,
     graph: &JobGraph,
     job: JobId,
@@ -112,7 +117,8 @@ pub async fn load(
 ) -> Result<BTreeMap<SubtaskId, RestoredSubtask>, Failure> {
     let (store, metadata) = CheckpointStore::load(location).await.map_err(|error| unread(&error))?;
     let store = store.with_copies(copies);
-    let restored = read(&store, config, graph, Arc::new(metadata), job, subtasks).await;
+    let restored = read(&store, config, graph, Arc::new(metadata), job, subtasks, Some(handover)).await;
+    handover.clear();
     let restored = restored.map_err(|error| unread(&error))?;
     Ok(restored.subtasks.into_iter().collect())
 }
@@ -124,6 +130,7 @@ async fn read(
     metadata: Arc<CheckpointMetadata>,
     job: JobId,
     wanted: &[SubtaskId],
+    handover: Option<&Handover>,
 ) -> Result<Restored, Error> {
     let vertices: Vec<_> = (0..graph.vertices.len()).map(|vertex| graph.operators_of(vertex)).collect();
     let plan =
@@ -132,10 +139,20 @@ async fn read(
     let mut subtasks = HashMap::new();
     for id in wanted {
         let (operators, parallelism) = (&vertices[id.vertex], graph.vertices[id.vertex].parallelism);
-        let parts = plan.read((&metadata, store), &heads, operators, id.index, parallelism).await?;
+        let range = KeyGroupRange::of_subtask(id.index, parallelism, graph.max_parallelism);
+        let handover = handover.filter(|_| metadata.job == job && !metadata.savepoint);
+        let left = handover.and_then(|left| left.take(metadata.checkpoint, operators, range));
+        let from = (&*metadata, store);
+        let parts = match left {
+            None => plan.read(from, &heads, operators, id.index, parallelism).await?,
+            Some(_) => plan.read_unkeyed(from, &heads, operators, id.index, parallelism).await?,
+        };
         let base = base_of(&metadata, job, operators, id.index);
         let in_flight = in_flight(heads.in_flight(), &metadata, graph, *id)?;
-        subtasks.insert(*id, RestoredSubtask { operators: parts, in_flight, base });
+        subtasks.insert(
+            *id,
+            RestoredSubtask { operators: parts, in_flight, base, left: left.unwrap_or_default() },
+        );
     }
     let sources = metadata.sources.iter().map(|source| (source.uid.clone(), source.bytes.to_vec())).collect();
     Ok(Restored { metadata: Some(metadata), subtasks, sources })

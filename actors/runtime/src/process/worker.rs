@@ -24,6 +24,7 @@ use crate::stub;
 use crate::subtask::neighbours::SubtaskRef;
 use crate::subtask::{Deployment, SubtaskMessage, SubtaskSettings};
 use crate::tasks::Tasks;
+use crate::worker::handover::Handover;
 use crate::worker::links::{Dial, Duplex, Network, link_options, welcome};
 use crate::worker::{self, Worker, WorkerMessage};
 use hurtig_dataflow::error::describe;
@@ -71,6 +72,7 @@ struct State {
     worker: ActorRef<WorkerMessage>,
     /// Stands for the master.
     master: ActorRef<JobMasterMessage>,
+    handover: Handover,
     tasks: Tasks,
     done: Option<oneshot::Sender<String>>,
 }
@@ -316,6 +318,7 @@ impl Actor for Host {
             clock: Clock::new(),
             worker,
             master: master.await?,
+            handover: Handover::default(),
             tasks,
             done: Some(args.done),
         })
@@ -407,12 +410,13 @@ impl State {
         restored_from: Option<String>,
     ) {
         let (graph, config, store) = (Arc::clone(&self.graph), self.config.clone(), self.store.clone());
+        let handover = self.handover.clone();
         let (worker, master, clock, job) = (self.worker.clone(), self.master.clone(), self.clock, self.job);
         self.tasks.spawn(async move {
             let restored = match restored_from {
                 Some(location) => {
                     let copies = store.copies().cloned();
-                    restore::load(&location, copies, &config, &graph, job, &subtasks).await
+                    restore::load(&location, (copies, &handover), &config, &graph, job, &subtasks).await
                 }
                 None => Ok(BTreeMap::new()),
             };
@@ -429,6 +433,7 @@ impl State {
                             restored: restored.remove(&id).unwrap_or_default(),
                             settings: settings.clone(),
                             memory: None,
+                            handover: Some(handover.clone()),
                             store: store.clone(),
                             master: master.clone(),
                             clock,

@@ -162,8 +162,8 @@ impl Inputs {
         self.alignment.as_ref().map_or(self.last_barrier + 1, |alignment| alignment.barrier.checkpoint)
     }
 
-    /// When a barrier has waited so long that it is to overtake what is before it. It never is for a savepoint, which has
-    /// no records within, nor while it has not come on a channel where it must not overtake.
+    /// When a barrier has waited so long that it is to overtake what is before it. It never is for one that must
+    /// not ([`Barrier::may_overtake`]), nor while it has not come on a channel where it must not overtake.
     pub fn overtakes_at(&self, timeout_ms: i64) -> Option<Timestamp> {
         if self.ready.iter().any(|(_, element)| matches!(element, Element::Barrier(_))) {
             // No barrier overtakes another.
@@ -175,7 +175,7 @@ impl Inputs {
         let Arrived { barrier, since } = self.arrived.iter().find(is_open)?;
         let is_aligning = aligning == Some(barrier.checkpoint);
         let has_come = |channel: &Channel| channel.ended || is_aligning && channel.aligned;
-        let may = barrier.savepoint.is_none()
+        let may = barrier.may_overtake()
             && self.channels.iter().all(|channel| channel.may_be_overtaken || has_come(channel));
         may.then(|| if barrier.overtakes { *since } else { since.saturating_add(timeout_ms) })
     }

@@ -28,10 +28,11 @@ const SHARE: u64 = 9;
 /// What a slice counts for at least, so that a clock that stands still does not keep a snapshot from getting done.
 const LEAST_WORK_NS: u64 = 10_000;
 
-/// A slice between two batches: rows and bytes.
+/// A slice between two batches: rows and bytes. Also one while this subtask has nothing else to do: others may, of whose turns
+/// on this thread it takes little then.
 const SLICE: (usize, usize) = (256, 64 << 10);
 
-/// A slice while there is nothing else to do, or while that waits for the snapshot.
+/// A slice while all else waits for the snapshot.
 const LARGE_SLICE: (usize, usize) = (4_096, 1 << 20);
 
 /// How long to wait, in milliseconds, when the writer is behind.
@@ -70,7 +71,7 @@ struct Writing {
     checkpoint: CheckpointId,
     /// When its barrier had passed the chain.
     since: Timestamp,
-    /// Whether its barrier may overtake records, and wait for those that it has overtaken: not a savepoint's.
+    /// Whether its barrier may overtake records, and wait for those that it has overtaken.
     may_overtake: bool,
     is_drained: bool,
     /// A channel that ends without [`Slice::Last`] is that of a snapshot given up.
@@ -153,6 +154,7 @@ impl Running {
     /// Begins to write a snapshot, given without what is still to be drained, beside the subtask.
     pub(super) fn begin_snapshot(&mut self, barrier: Barrier, mut operators: Vec<OperatorSnapshot>) {
         let checkpoint = barrier.checkpoint;
+        self.stopped_at = barrier.stop.then_some(checkpoint);
         for operator in &mut operators {
             let committables = std::mem::take(&mut operator.committables);
             if !committables.is_empty() {
@@ -177,7 +179,7 @@ impl Running {
         self.snapshots.writing = Some(Writing {
             checkpoint,
             since: since_ms,
-            may_overtake: self.settings.alignment_timeout_ms.is_some() && barrier.savepoint.is_none(),
+            may_overtake: self.settings.alignment_timeout_ms.is_some() && barrier.may_overtake(),
             is_drained: false,
             to,
         });
@@ -381,7 +383,10 @@ impl Running {
         if self.snapshots.writing.is_none() {
             return Ok(None);
         }
-        let has_room = self.is_drained() || self.drain(LARGE_SLICE)?;
+        let waits =
+            self.snapshots.held.is_some() || !self.snapshots.waiting.is_empty() || self.stopped_at.is_some();
+        let slice = if waits { LARGE_SLICE } else { SLICE };
+        let has_room = self.is_drained() || self.drain(slice)?;
         self.snapshots.credit_ns = 0;
         if self.is_drained() {
             // A message or the time-out goes on with it.

@@ -148,6 +148,7 @@ async fn subtask(count: u64, work: Duration, flush_timeout_ms: i64) -> Running {
             spill_dir: None,
         },
         memory: None,
+        handover: None,
         store: CheckpointStore::open("memory:subtask").unwrap(),
         master: silent().await,
         clock: Clock::new(),
