@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use hurtig::Config;
 use hurtig::daemon::memory::JobMemory;
 use hurtig::daemon::{jobmanager, taskmanager};
+use hurtig::logs;
 use hurtig::machine::Machine;
 use hurtig::process::{allow_large_pages, child};
 use hurtig::resource::Offer;
+use hurtig::tasks::Tasks;
+use hurtig::{Config, LogTo};
 use hurtig_rest::{Reporters, Server};
 use hurtig_transport::Role;
 use tokio::signal::unix::{SignalKind, signal};
@@ -110,7 +112,6 @@ async fn told_to_end(of_cluster: bool) -> anyhow::Result<()> {
 pub(crate) fn job_manager(args: JobManagerArgs) -> anyhow::Result<ExitCode> {
     allow_large_pages(false);
     let config = args.common.config()?;
-    start_logging();
     let folder = place::folder(&config)?.join("jobmanager");
     place::check_job_managers(&config)?;
     let listen = match (args.listen, config.cluster.job_managers().as_slice()) {
@@ -125,6 +126,7 @@ pub(crate) fn job_manager(args: JobManagerArgs) -> anyhow::Result<ExitCode> {
     let memory = Memory::open(&folder).map_err(anyhow::Error::msg)?;
     let programs = ProgramFolder::open(&folder, Some(memory.clone())).map_err(anyhow::Error::msg)?;
     runtime()?.block_on(async move {
+        let _kept = start_logging(&config, &folder, "jobmanager", None)?;
         let address = tokio::net::lookup_host(&listen)
             .await
             .with_context(|| format!("'{listen}' is no address to listen on"))?
@@ -216,13 +218,13 @@ async fn serve_page(
 pub(crate) fn task_manager(args: TaskManagerArgs) -> anyhow::Result<ExitCode> {
     allow_large_pages(false);
     let config = args.common.config()?;
-    start_logging();
     let tls = place::tls(&config, Role::TaskManager)?;
     let folder = place::folder(&config)?.join(format!("taskmanager-{}", tls.name().id()));
     let programs = ProgramFolder::open(&folder, None).map_err(anyhow::Error::msg)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let slots = args.slots.map(usize::from).or(config.taskmanager.slots).unwrap_or(cores);
     runtime()?.block_on(async move {
+        let _kept = start_logging(&config, &folder, "taskmanager", Some(folder.join("jobs")))?;
         let options = taskmanager::Options {
             offer: Offer::of_machine(slots, &config.taskmanager),
             tls,
@@ -242,7 +244,17 @@ pub(crate) fn task_manager(args: TaskManagerArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Daemons write what happens to standard error.
-fn start_logging() {
-    hurtig::start_logging();
+/// A daemon logs into a file of its folder, which must not grow for ever, nor those of the processes that it starts.
+fn start_logging(
+    config: &Config,
+    folder: &Path,
+    name: &str,
+    of_jobs: Option<PathBuf>,
+) -> anyhow::Result<Tasks> {
+    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    let file = folder.join(name).with_extension("log");
+    hurtig::start_logging(&config.log, LogTo::File(&file)).map_err(anyhow::Error::from_boxed)?;
+    let tasks = Tasks::default();
+    tasks.spawn(logs::look_after(folder.to_path_buf(), of_jobs, config.log.clone()));
+    Ok(tasks)
 }

@@ -9,6 +9,7 @@ mod daemons;
 mod demo;
 mod failure;
 mod jobs;
+mod logs;
 mod memory;
 mod metrics;
 mod place;
@@ -18,6 +19,7 @@ mod sql;
 mod standby;
 mod state;
 mod table;
+mod top;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -59,6 +61,8 @@ enum Verb {
     /// Give a job of the cluster another parallelism; it goes on from a checkpoint taken for that
     Rescale(jobs::RescaleArgs),
     Metrics(metrics::Args),
+    Logs(logs::Args),
+    Top(top::Args),
     /// Look into checkpoints and savepoints
     #[command(subcommand)]
     State(state::Verb),
@@ -110,6 +114,8 @@ pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Savepoint(args) => jobs::savepoint(&args, false),
         Verb::Rescale(args) => jobs::rescale(args),
         Verb::Metrics(args) => metrics::run(&args),
+        Verb::Logs(args) => logs::run(&args),
+        Verb::Top(args) => top::run(&args),
         Verb::State(verb) => state::run(verb),
         Verb::Sql(args) => sql::run(args),
         Verb::Cluster(args) => cluster::run(args),

@@ -1,5 +1,6 @@
 //! `hurtig metrics`: the metrics of a job and of its subtasks, by name.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
@@ -29,7 +30,7 @@ pub(crate) struct Args {
 
 /// A metric with its values, one for each subtask or one for the job.
 struct Row {
-    name: &'static str,
+    name: Cow<'static, str>,
     unit: Unit,
     values: Vec<f64>,
 }
@@ -50,7 +51,7 @@ fn unit(unit: Unit) -> &'static str {
 fn job_rows(job: &Observed, now: i64, wanted: impl Fn(&str) -> bool) -> Vec<Row> {
     let sight = JobSight { job, now };
     let metrics = JOB.iter().filter(|metric| wanted(metric.name));
-    metrics.map(|m| Row { name: m.name, unit: m.unit, values: vec![(m.of)(&sight)] }).collect()
+    metrics.map(|m| Row { name: m.name.into(), unit: m.unit, values: vec![(m.of)(&sight)] }).collect()
 }
 
 fn vertex_rows(job: &Observed, vertex: usize, now: i64, wanted: impl Fn(&str) -> bool) -> Vec<Row> {
@@ -63,11 +64,18 @@ fn vertex_rows(job: &Observed, vertex: usize, now: i64, wanted: impl Fn(&str) ->
         .collect();
     let metrics = TASK.iter().filter(|metric| wanted(metric.name));
     let row = |m: &hurtig::metrics::names::Metric<_>| Row {
-        name: m.name,
+        name: m.name.into(),
         unit: m.unit,
         values: sights.iter().map(m.of).collect(),
     };
-    metrics.map(row).collect()
+    let mut of_users = BTreeMap::<String, Vec<f64>>::new();
+    for read in sights.iter().flat_map(|sight| &sight.seen.report.users) {
+        of_users.entry(read.full_name()).or_default().push(read.value);
+    }
+    of_users.retain(|name, _| wanted(name));
+    let of_users =
+        of_users.into_iter().map(|(name, values)| Row { name: name.into(), unit: Unit::Count, values });
+    metrics.map(row).chain(of_users).collect()
 }
 
 fn shown(value: f64) -> String {
@@ -90,7 +98,7 @@ fn print(rows: &[Row]) {
     ]);
     for row in rows.iter().filter(|row| !row.values.is_empty()) {
         let values: Vec<String> = row.values.iter().copied().map(shown).collect();
-        table.row([row.name, &values.join("  "), unit(row.unit)]);
+        table.row([&*row.name, &values.join("  "), unit(row.unit)]);
     }
     print!("{}", table.render(120));
 }

@@ -6,9 +6,9 @@ mod prompt;
 mod show;
 
 use anyhow::Context;
-use hurtig::Config;
 use hurtig::datastream::Environment;
 use hurtig::sql::{Outcome, TableEnvironment};
+use hurtig::{Config, LogTo};
 use show::{Mode, Shower};
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -50,12 +50,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    hurtig::start_logging();
     let parallelism = args.parallelism.map(|subtasks| format!("--parallelism={subtasks}"));
     let defined = args.define.iter().map(|assignment| format!("-D{assignment}"));
     let flags = parallelism.into_iter().chain(defined).map(OsString::from).collect();
     let mut session = Session { tables: TableEnvironment::new(&Environment::new()), flags };
-    session.config()?;
+    hurtig::start_logging(&session.config()?.log, LogTo::Terminal).map_err(anyhow::Error::from_boxed)?;
     if let Some(mode) = args.mode {
         session.tables.set(RESULT_MODE, mode.name())?;
     }

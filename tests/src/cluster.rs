@@ -295,7 +295,7 @@ impl Cluster {
             .env("HURTIG_CLUSTER_DIR", self.folder())
             .env("HURTIG_CLUSTER_JOBMANAGER", job_manager)
             .env("HURTIG_CLUSTER_CERTIFICATES", self.certificates(certificates))
-            .env("HURTIG_LOG", std::env::var("HURTIG_LOG").unwrap_or_else(|_| "info".into()));
+            .env("HURTIG_LOG_FILTER", std::env::var("HURTIG_LOG_FILTER").unwrap_or_else(|_| "info".into()));
         command
     }
 

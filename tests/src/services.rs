@@ -178,3 +178,114 @@ impl Drop for Hdfs {
         }
     }
 }
+
+/// A Prometheus that fetches the metrics of one address each second.
+pub struct Prometheus {
+    server: Child,
+    address: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Prometheus {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn start(target: SocketAddr) -> Self {
+        let (address, folder) = (free_address(), tempfile::tempdir().expect("a folder"));
+        let config = folder.path().join("prometheus.yml");
+        let scrape = format!(
+            "scrape_configs:\n- job_name: hurtig\n  scrape_interval: 1s\n  static_configs:\n  - targets: ['{target}']\n"
+        );
+        fs::write(&config, scrape).expect("a file");
+        let mut command = Command::new("prometheus");
+        command
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"));
+        let server = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let server = server.expect("prometheus starts: scripts/test installs it");
+        wait_until("Prometheus", START, || TcpStream::connect(address).is_ok());
+        Prometheus { server, address, _folder: folder }
+    }
+
+    /// The values of a query now, one for each series.
+    pub fn query(&self, query: &str) -> Vec<f64> {
+        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let answer = get(self.address, &format!("/api/v1/query?query={encoded}"));
+        assert_eq!(answer["status"], "success", "{answer}");
+        let rows = answer["data"]["result"].as_array().cloned().unwrap_or_default();
+        rows.iter().filter_map(|row| row["value"][1].as_str()?.parse().ok()).collect()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        // One that has ended is what is wanted.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// A Graphite that writes each metric into a file.
+pub struct Graphite {
+    server: Child,
+    /// Where it is reached by its text protocol.
+    pub address: SocketAddr,
+    folder: TempDir,
+}
+
+impl Graphite {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn start() -> Self {
+        let [address, pickle, query] = std::array::from_fn(|_| free_address());
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = folder.path().display();
+        let config = format!(
+            "[cache]\nSTORAGE_DIR = {at}\nLOCAL_DATA_DIR = {at}/whisper\nCONF_DIR = {at}\nLOG_DIR = {at}\nPID_DIR = {at}\n\
+             DATABASE = whisper\nLINE_RECEIVER_INTERFACE = 127.0.0.1\nLINE_RECEIVER_PORT = {}\n\
+             PICKLE_RECEIVER_INTERFACE = 127.0.0.1\nPICKLE_RECEIVER_PORT = {}\n\
+             CACHE_QUERY_INTERFACE = 127.0.0.1\nCACHE_QUERY_PORT = {}\nMAX_CREATES_PER_MINUTE = inf\n",
+            address.port(),
+            pickle.port(),
+            query.port(),
+        );
+        fs::write(folder.path().join("carbon.conf"), config).expect("a file");
+        let schemas = "[all]\npattern = .*\nretentions = 1s:1h\n";
+        fs::write(folder.path().join("storage-schemas.conf"), schemas).expect("a file");
+        // Debian's Python, which has what it needs, whichever comes first on the path.
+        let mut command = Command::new("/usr/bin/python3");
+        command
+            .arg("/usr/bin/carbon-cache")
+            .arg(format!("--config={at}/carbon.conf"))
+            .args(["--nodaemon", "start"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let server = command.spawn().expect("carbon-cache starts: scripts/test installs it");
+        let graphite = Graphite { server, address, folder };
+        wait_until("Graphite", START, || TcpStream::connect(address).is_ok());
+        graphite
+    }
+
+    /// The last value of a metric that was written down.
+    pub fn last(&self, name: &str) -> Option<f64> {
+        let file = self.folder.path().join("whisper").join(name.replace('.', "/")).with_extension("wsp");
+        if !file.exists() {
+            return None;
+        }
+        let rows = Command::new("/usr/bin/python3").arg("/usr/bin/whisper-fetch").arg(file).output().ok()?;
+        let rows = String::from_utf8_lossy(&rows.stdout).into_owned();
+        rows.lines().rev().find_map(|row| row.split_whitespace().nth(1)?.parse().ok())
+    }
+}
+
+impl Drop for Graphite {
+    fn drop(&mut self) {
+        // One that has ended is what is wanted.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}

@@ -130,6 +130,16 @@ choices! {
 }
 
 choices! {
+    /// What lines of logs look like.
+    LogFormat {
+        /// Text for people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+choices! {
     /// What a checkpoint guarantees about the effect of each record on state.
     CheckpointMode {
         /// Each record counts once: inputs are aligned at the barrier.
@@ -339,12 +349,31 @@ keys! {
 
     /// `metrics.*`: where metrics are sent. Prometheus fetches them at `/metrics` of the REST interface.
     MetricsConfig {
-        /// Time between two reports to StatsD and Graphite.
+        /// Time between two reports to those who are sent them.
         "metrics.interval" => interval: Duration = Duration::from_secs(10), 1..=u64::MAX;
         /// Address of a StatsD to report to, by UDP, as `host:port`.
         "metrics.statsd" => statsd: Option<String> = None;
         /// Address of a Graphite to report to, by its text protocol over TCP, as `host:port`.
         "metrics.graphite" => graphite: Option<String> = None;
+        /// Address of an OpenTelemetry collector to report to, by OTLP over HTTP, as 'http://host:4318'.
+        "metrics.otlp" => otlp: Option<String> = None;
+        /// Whether metrics are written to the JobManager's log.
+        "metrics.log" => log: bool = false;
+    }
+
+    /// `log.*`: what is logged, and how much of it is kept.
+    LogConfig {
+        /// What is logged: 'error', 'warn', 'info', 'debug', 'trace', or such for parts, as 'info,hurtig_state=debug'. Unset:
+        /// 'info' for the processes of a cluster, whose logs are files, 'warn' for others.
+        "log.filter" => filter: Option<String> = None;
+        /// What lines of logs look like.
+        "log.format" => format: LogFormat = LogFormat::Text;
+        /// Size at which a log file of a cluster is copied and goes on empty.
+        "log.max-size" => max_size: ByteSize = ByteSize(16 << 20);
+        /// Copies of each log file that are kept.
+        "log.files" => files: usize = 3, 0..=1_000;
+        /// How long a TaskManager keeps the logs of a job that has ended.
+        "log.keep" => keep: Duration = Duration::from_secs(7 * 24 * 3_600);
     }
 
     /// `autoscaler.*`: whether a job's parallelism follows its load, on a cluster.
@@ -407,6 +436,8 @@ keys! {
         rest: RestConfig;
         /// Where metrics are sent.
         metrics: MetricsConfig;
+        /// What is logged, and how much of it is kept.
+        log: LogConfig;
         /// Whether a job's parallelism follows its load, on a cluster.
         autoscaler: AutoscalerConfig;
         /// How the processes of a cluster find that another is gone.

@@ -21,7 +21,7 @@ use crate::fault::FaultInjector;
 use crate::observe::Observer;
 use crate::observe::subtasks::SubtaskState;
 use crate::protocol::{NotRescaled, Rescaled};
-use crate::report::{CheckpointReport, JobStatus, RescaleReport, SubtaskReport};
+use crate::report::{CheckpointReport, JobStatus, REMEMBERED_RESCALES, RescaleReport, SubtaskReport};
 use crate::resource::{NoSlots, ResourceManagerMessage, SlotGrant};
 use crate::subtask::neighbours::SubtaskRef;
 use crate::subtask::{Deployment, SubtaskSettings};
@@ -282,6 +282,8 @@ struct Rescaling {
     workers: BTreeSet<WorkerId>,
     /// Subtasks whose state stayed where it was.
     took_over: usize,
+    /// The parallelism of each vertex before.
+    former: Vec<usize>,
     reply: oneshot::Sender<Result<RescaleReport, NotRescaled>>,
 }
 
@@ -853,7 +855,9 @@ impl State {
             return;
         }
         let workers = self.workers.keys().copied().collect();
-        self.rescaling = Some(Rescaling { since: self.args.clock.now(), workers, took_over: 0, reply });
+        let former = self.args.graph.vertices.iter().map(|vertex| vertex.parallelism).collect();
+        let since = self.args.clock.now();
+        self.rescaling = Some(Rescaling { since, workers, took_over: 0, former, reply });
         self.next = Some(next);
         let (reply, paused) = oneshot::channel();
         let _ = self.coordinator.cast(CoordinatorMessage::Pause { reply });
@@ -888,13 +892,21 @@ impl State {
 
     /// The job runs again.
     fn on_rescaled(&mut self) {
-        let Some(Rescaling { since, workers, took_over, reply }) = self.rescaling.take() else { return };
+        let Some(rescaling) = self.rescaling.take() else { return };
+        let Rescaling { since, workers, took_over, former, reply } = rescaling;
+        let now =
+            self.args.graph.vertices.iter().zip(former).filter(|(now, former)| now.parallelism != *former);
+        let vertices = now.map(|(now, former)| (now.name.clone(), former, now.parallelism)).collect();
         let at = self.args.clock.now();
         let kept = self.workers.keys().filter(|worker| workers.contains(worker)).count();
         let (workers, subtasks) = ((kept, self.workers.len()), (took_over, self.subtasks.len()));
-        let report = RescaleReport { at, pause_ms: at - since, workers, subtasks };
+        let report = RescaleReport { at, pause_ms: at - since, workers, subtasks, vertices };
         tracing::info!(job = %self.args.job, ?report, "rescaled");
-        self.args.status.send_modify(|status| status.last_rescale = Some(report));
+        self.args.status.send_modify(|status| {
+            status.rescales.push(report.clone());
+            let surplus = status.rescales.len().saturating_sub(REMEMBERED_RESCALES);
+            status.rescales.drain(..surplus);
+        });
         let _ = reply.send(Ok(report));
     }
 

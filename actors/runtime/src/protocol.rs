@@ -17,6 +17,7 @@ use hurtig_dataflow::source::AnyAssignment;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Tells builds of hurtig apart whose processes would not understand each other: a hash of the text of what they tell
 /// each other.
@@ -157,6 +158,76 @@ pub enum ClientRequest {
     Config,
     /// The programs there are. Answer: [`ProgramSummary`]s.
     Programs,
+    /// Sample one of a job's workers. Answer: [`Profile`].
+    Profile {
+        /// The job.
+        job: JobId,
+        /// The worker.
+        worker: WorkerId,
+        /// For how long.
+        duration: Duration,
+    },
+    /// About log files. Answer: [`LogAnswer`].
+    Logs {
+        /// The TaskManager that has them, by its name; unset: the JobManager.
+        of: Option<String>,
+        /// What is wanted.
+        question: LogQuestion,
+    },
+}
+
+/// Where a process has spent its time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// When it was sampled, in milliseconds since 1970.
+    pub at: i64,
+    /// Call stacks, the outermost function first, and how often each was met.
+    pub stacks: Vec<(Vec<String>, u64)>,
+}
+
+/// What is asked about the log files of a daemon and of the processes that it has started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogQuestion {
+    /// Which there are.
+    List,
+    /// A part of one.
+    Read {
+        /// Its name.
+        name: String,
+        /// Where the part begins, in bytes; unset: such that it is the file's end.
+        from: Option<u64>,
+    },
+}
+
+/// The answer to a [`LogQuestion`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogAnswer {
+    /// The files, the newest first.
+    Files(Vec<LogFile>),
+    /// The part.
+    Part(LogPart),
+}
+
+/// A log file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFile {
+    /// Its name: the path within its daemon's folder. Those of a job are in `jobs/ID`.
+    pub name: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// When it was written last, in milliseconds since 1970.
+    pub modified_at: i64,
+}
+
+/// A part of a log file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPart {
+    /// Size of the file.
+    pub size_bytes: u64,
+    /// Where the part begins.
+    pub offset: u64,
+    /// The part; none at the end.
+    pub bytes: serde_bytes::ByteBuf,
 }
 
 /// An answer, or a sentence that says why there is none.
@@ -424,6 +495,8 @@ pub enum ToTaskManager {
     Share(JobId, Share),
     /// End the workers of a job.
     Release(JobId),
+    /// About its log files. A question; the answer is a [`LogAnswer`].
+    Logs(LogQuestion),
 }
 
 /// What a program learns, on its standard input, that is started as part of a cluster.
@@ -557,6 +630,13 @@ pub enum ToMaster {
         /// The checkpoint of which each subtask's part is wanted.
         checkpoint: Option<CheckpointId>,
     },
+    /// Sample a worker. A question; the answer is a [`Profile`].
+    Profile {
+        /// The worker.
+        worker: WorkerId,
+        /// For how long.
+        duration: Duration,
+    },
     /// Something that the job needs is about to end. A question; it is answered, with nothing, when the checkpoints that
     /// are under way now are complete, or have failed.
     Settle,
@@ -617,6 +697,8 @@ pub enum ToWorker {
     Stop(Attempt),
     /// For one subtask.
     Subtask(Attempt, SubtaskId, ToSubtask),
+    /// Sample the process for so long. A question; the answer is a [`Profile`].
+    Profile(Duration),
 }
 
 /// From a master and its children to a subtask.

@@ -1,5 +1,6 @@
 //! What subtasks report about themselves, and what a job's status tells.
 
+use crate::metrics::registry::Reading;
 use crate::status::JobState;
 use hurtig_dataflow::Timestamp;
 use hurtig_dataflow::chain::OperatorCounts;
@@ -51,6 +52,8 @@ pub struct SubtaskReport {
     pub credit_waits: u64,
     /// The watermark of its input.
     pub input_watermark: Timestamp,
+    /// What its users' functions have recorded.
+    pub users: Vec<Reading>,
 }
 
 impl SubtaskReport {
@@ -100,7 +103,7 @@ pub struct CheckpointReport {
 }
 
 /// A change of a job's parallelism.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RescaleReport {
     /// When it was done.
     pub at: Timestamp,
@@ -110,7 +113,12 @@ pub struct RescaleReport {
     pub workers: (usize, usize),
     /// Subtasks whose state stayed in memory where it was, and all there are now.
     pub subtasks: (usize, usize),
+    /// Names of the vertices that have another parallelism now, with the former and the present.
+    pub vertices: Vec<(String, usize, usize)>,
 }
+
+/// Changes of its parallelism that are remembered of a job.
+pub const REMEMBERED_RESCALES: usize = 50;
 
 /// What is known of a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -139,9 +147,9 @@ pub struct JobStatus {
     pub last_checkpoint: Option<CheckpointReport>,
     /// The last savepoint completed.
     pub last_savepoint: Option<CheckpointReport>,
-    /// The last change of its parallelism that its master has made without ending.
+    /// The changes of its parallelism that its masters have made without ending, the newest last.
     #[serde(default)]
-    pub last_rescale: Option<RescaleReport>,
+    pub rescales: Vec<RescaleReport>,
     /// Numbers of the subtasks of the present attempt.
     pub subtasks: BTreeMap<SubtaskId, SubtaskReport>,
     /// For each source of the present attempt, by its vertex: the bytes that none of its subtasks has been given yet,
@@ -166,7 +174,7 @@ impl JobStatus {
             checkpoints_failed: 0,
             last_checkpoint: None,
             last_savepoint: None,
-            last_rescale: None,
+            rescales: Vec::new(),
             subtasks: BTreeMap::new(),
             unread: BTreeMap::new(),
         }

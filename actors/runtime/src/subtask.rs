@@ -14,6 +14,7 @@ use crate::execution::InputChannel;
 use crate::failure::Failure;
 use crate::fault::FaultInjector;
 use crate::master::{JobMasterMessage, SubtaskEvent};
+use crate::metrics::registry::Registry;
 use crate::report::SubtaskReport;
 use crate::tasks::Tasks;
 use crate::worker::credit::InputCredit;
@@ -260,6 +261,10 @@ pub struct Running {
     ready_since: Option<u64>,
     blocked_since: Option<u64>,
     crash_after: Option<u64>,
+    /// What users' functions record.
+    users: Arc<Registry>,
+    /// Where log lines are from.
+    span: tracing::Span,
 }
 
 /// The life of a subtask.
@@ -294,7 +299,12 @@ impl Actor for Subtask {
         message: SubtaskMessage,
         state: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
-        match catch_panic(|| state.on_message(&myself, message)) {
+        let span = state.span.clone();
+        let recorder = Arc::clone(&state.users);
+        let done = span.in_scope(|| {
+            metrics::with_local_recorder(&*recorder, || catch_panic(|| state.on_message(&myself, message)))
+        });
+        match done {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(state.failure(describe(&error), is_fatal(&error)).into()),
             Err(panic) => Err(state.failure(panic, false).into()),
@@ -325,6 +335,9 @@ impl Running {
         let vertex = &graph.vertices[id.vertex];
         let parallelism = vertex.parallelism;
         let place = format!("vertex '{}' subtask {}/{}", vertex.name, id.index + 1, parallelism);
+        let span = tracing::error_span!(
+            "subtask", %job, vertex = vertex.name, index = id.index + 1, of = parallelism, attempt = attempt.0
+        );
         let range = KeyGroupRange::of_subtask(id.index, parallelism, graph.max_parallelism);
         let tasks = Tasks::default();
         let job_name: Arc<str> = graph.name.as_str().into();
@@ -427,6 +440,8 @@ impl Running {
             ready_since: None,
             blocked_since: None,
             crash_after,
+            users: Arc::new(Registry::of_functions()),
+            span,
         }
     }
 
@@ -763,6 +778,7 @@ impl Running {
         self.report.watermark = self.chain.watermark();
         self.report.progress = self.chain.progress();
         self.report.spill = self.chain.spill_counts();
+        self.report.users = self.users.readings();
         self.report.queued_batches = self.inputs.queued() as u64;
         self.report.waiting_elements = self.outputs.waiting() as u64;
         self.report.most_queued_batches = self.report.most_queued_batches.max(self.report.queued_batches);

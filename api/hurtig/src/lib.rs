@@ -290,6 +290,43 @@
 //! `--from checkpoints/<job>/chk-<number>` to start from a checkpoint. A savepoint ([`JobClient::savepoint`]) is a
 //! checkpoint that hurtig never deletes.
 //!
+//! # Metrics of one's own
+//! What functions record through the [`metrics`](https://docs.rs/metrics) facade is shown and exported beside what hurtig
+//! counts itself, for each subtask: `hurtig metrics JOB`, `/metrics`, Flink's REST routes. Take the handle of a metric once,
+//! in `open`; futures of asynchronous functions run elsewhere and record nothing.
+//!
+//! ```
+//! use hurtig::prelude::*;
+//!
+//! #[derive(Clone)]
+//! struct Halve {
+//!     odd: metrics::Counter,
+//! }
+//!
+//! impl ProcessFunction<u64> for Halve {
+//!     type Out = u64;
+//!
+//!     fn open(&mut self, _: &mut OpenContext<'_>) -> OpResult {
+//!         self.odd = metrics::counter!("odd");
+//!         Ok(())
+//!     }
+//!
+//!     fn process(&mut self, n: u64, ctx: &mut ProcessContext<'_, u64>) -> OpResult {
+//!         self.odd.increment(n % 2);
+//!         ctx.emit(n / 2);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let env = Environment::new();
+//! env.set_parallelism(1);
+//! env.from_collection(vec![1, 2, 3]).process(Halve { odd: metrics::Counter::noop() }).collect();
+//! let status = hurtig::execute("halves", &env, &Config::default())?;
+//! let odd = status.subtasks.values().flat_map(|report| &report.users).find(|read| read.name == "odd");
+//! assert_eq!(odd.map(|read| read.value), Some(2.0));
+//! # Ok::<(), hurtig::RunError>(())
+//! ```
+//!
 //! # Jobs within a larger program
 //! A [`Cluster`] runs many jobs in this process; a [`JobClient`] follows, measures, cancels and stops one and takes
 //! savepoints.
@@ -389,10 +426,12 @@ pub use hurtig_runtime::{
     Cluster, Config, JobClient, JobError, JobMetrics, JobState, JobStatus, RunError, config,
 };
 #[doc(hidden)]
-pub use hurtig_runtime::{clock, cluster, daemon, machine, process, protocol, report, resource, simulation};
+pub use hurtig_runtime::{
+    clock, cluster, daemon, logs, machine, process, profile, protocol, report, resource, simulation, tasks,
+};
 #[cfg(feature = "sql")]
 pub use hurtig_sql as sql;
-pub use program::{configured, execute, run, run_and_then, run_with_args, runtime, start_logging};
+pub use program::{LogTo, configured, execute, run, run_and_then, run_with_args, runtime, start_logging};
 pub use progress::ProgressLine;
 /// The actor library that jobs are made of, for programs that talk to them as actors.
 pub use ractor;

@@ -6,15 +6,26 @@ use crate::{role, web};
 use hurtig_dataflow::BoxError;
 use hurtig_dataflow::error::describe;
 use hurtig_datastream::Environment;
+use hurtig_runtime::config::{LogConfig, LogFormat};
 use hurtig_runtime::process::child;
 use hurtig_runtime::{Cluster, Config, JobError, JobStatus, RunError};
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
+use std::sync::Mutex;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// Exit code of a program whose job was ended by the user.
 const CANCELLED: u8 = 130;
+
+/// Exit code for wrong flags or configuration.
+const WRONG_USE: u8 = 2;
 
 /// Runs a program with the arguments of this process. `build` adds the job's operations to the environment; it gets
 /// the arguments after `--`.
@@ -45,7 +56,6 @@ pub fn run_and_then(
     match child::assignment() {
         Ok(None) => {}
         Ok(Some(assignment)) => {
-            start_logging();
             return role::take(assignment, name, build);
         }
         Err(error) => {
@@ -57,7 +67,10 @@ pub fn run_and_then(
         Ok(parsed) => parsed,
         Err(error) => return ExitCode::from(error.report()),
     };
-    start_logging();
+    if let Err(error) = start_logging(&config.log, LogTo::Terminal) {
+        eprintln!("error: {error}");
+        return ExitCode::from(WRONG_USE);
+    }
     let env = Environment::new();
     if let Err(error) = build(&env, &own) {
         eprintln!("error: {}", describe(&*error));
@@ -172,17 +185,51 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Warnings go to standard error; `HURTIG_LOG` asks for more.
-pub fn start_logging() {
-    let filter = EnvFilter::try_from_env("HURTIG_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let filter = ["ractor=error", "ractor_cluster=error"]
-        .iter()
-        .filter_map(|directive| directive.parse().ok())
-        .fold(filter, EnvFilter::add_directive);
+/// Where logs go.
+pub enum LogTo<'a> {
+    /// Standard error, which people read: warnings, unless the configuration says otherwise.
+    Terminal,
+    /// Standard error, which is a file: what happens, too.
+    StandardError,
+    /// A file that takes what happens; warnings go to standard error as well.
+    File(&'a Path),
+}
+
+/// Starts logging, as configured.
+///
+/// # Errors
+/// `log.filter` is none, or the file cannot be written.
+pub fn start_logging(config: &LogConfig, to: LogTo<'_>) -> Result<(), BoxError> {
+    let filter = |default: &str| -> Result<EnvFilter, BoxError> {
+        let filter = config.filter.as_deref().unwrap_or(default);
+        let filter =
+            EnvFilter::try_new(filter).map_err(|error| format!("'log.filter' is '{filter}': {error}"))?;
+        let quiet = ["ractor=error", "ractor_cluster=error"];
+        Ok(quiet.iter().filter_map(|directive| directive.parse().ok()).fold(filter, EnvFilter::add_directive))
+    };
+    let (terminal, file) = match to {
+        LogTo::Terminal => (filter("warn")?, None),
+        LogTo::StandardError => (filter("info")?, None),
+        LogTo::File(path) => {
+            let file = File::options().create(true).append(true).open(path);
+            let file = file.map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+            (EnvFilter::new("warn"), Some((filter("info")?, file)))
+        }
+    };
+    let is_json = config.format == LogFormat::Json;
+    let terminal = lines(std::io::stderr, is_json, std::io::stderr().is_terminal()).with_filter(terminal);
+    let file = file.map(|(filter, file)| lines(Mutex::new(file), is_json, false).with_filter(filter));
     // A program that has its own subscriber keeps it.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init();
+    let _ = tracing_subscriber::registry().with(terminal).with(file).try_init();
+    Ok(())
+}
+
+/// Writes events as lines, with the spans that they are in.
+fn lines<S, W>(to: W, is_json: bool, is_terminal: bool) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(to);
+    if is_json { lines.json().boxed() } else { lines.with_ansi(is_terminal).boxed() }
 }

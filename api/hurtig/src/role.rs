@@ -1,7 +1,7 @@
 //! A program that was started as part of a cluster: it builds the same job as when run by hand, and takes its part.
 
 use crate::args::parse_onto;
-use crate::program::{configured, runtime};
+use crate::program::{LogTo, configured, runtime, start_logging};
 use hurtig_dataflow::BoxError;
 use hurtig_dataflow::error::describe;
 use hurtig_dataflow::ids::JobId;
@@ -84,6 +84,7 @@ fn build_graph(
     let args = std::iter::once(call.file_name.as_str()).chain(call.args.iter().map(String::as_str));
     let parsed = parse_onto(sources, args.map(OsString::from)).map_err(|error| error.sentence())?;
     let (config, own, _) = parsed;
+    start_logging(&config.log, LogTo::StandardError).map_err(|error| error.to_string())?;
     let env = Environment::new();
     build(&env, &own).map_err(|error| describe(&*error))?;
     let config = configured(&env, &config);

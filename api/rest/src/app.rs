@@ -6,8 +6,9 @@ use crate::view::View;
 use hurtig_dataflow::ids::{CheckpointId, JobId};
 use hurtig_runtime::clock::Clock;
 use hurtig_runtime::daemon::client::ClusterClient;
-use hurtig_runtime::protocol::Observed;
+use hurtig_runtime::protocol::{Observed, Profile};
 use hurtig_runtime::tasks::Tasks;
+use hurtig_runtime::worker::links::WorkerId;
 use hurtig_runtime::{Config, JobStatus};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ pub struct App {
     pub clock: Clock,
     /// Jobs that have ended: nothing changes in them any more.
     pub ended: Mutex<BTreeMap<JobId, Observed>>,
+    /// Where workers have spent their time, a moment ago.
+    pub profiles: tokio::sync::Mutex<BTreeMap<(JobId, WorkerId), Profile>>,
     /// Savepoints that were asked for.
     pub operations: Operations,
     /// File names of programs that were uploaded here, by their hash.

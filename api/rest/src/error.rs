@@ -40,7 +40,7 @@ impl ApiError {
 impl From<ClientError> for ApiError {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Refused(sentence) if sentence.starts_with("there is no job") => {
+            ClientError::Refused(sentence) if sentence.starts_with("there is no ") => {
                 Self::not_found(sentence)
             }
             ClientError::Refused(sentence) => Self::new(StatusCode::CONFLICT, sentence),

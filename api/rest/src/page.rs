@@ -8,7 +8,9 @@ pub mod exceptions;
 pub mod graph;
 pub mod job;
 pub mod login;
+pub mod logs;
 pub mod overview;
+pub mod profile;
 pub mod submit;
 pub mod taskmanagers;
 pub mod vertex;
@@ -129,7 +131,7 @@ pub fn job_head(view: &View, here: &str) -> Markup {
         p.id { code { (id) } }
         nav.tabs aria-label="Job" {
             (tab("", "Graph")) (tab("/checkpoints", "Checkpoints")) (tab("/exceptions", "Exceptions"))
-            (tab("/configuration", "Configuration"))
+            (tab("/logs", "Logs")) (tab("/profile", "Flame graph")) (tab("/configuration", "Configuration"))
         }
     }
 }
@@ -163,6 +165,8 @@ pub async fn live_page(app: &App, path: &str) -> PageResult {
         ["web", "jobs", job] => job::make(app, job).await,
         ["web", "jobs", job, "vertices", vertex] => vertex::make(app, job, vertex).await,
         ["web", "jobs", job, "checkpoints"] => checkpoints::make(app, job).await,
+        ["web", "jobs", job, "logs"] => logs::make_of_job(app, job).await,
+        ["web", "logs", daemon @ ..] => logs::live(app, daemon).await,
         ["web", "jobs", job, "exceptions"] => exceptions::make(app, job).await,
         _ => Err(ApiError::not_found("there is no such page").into()),
     }

@@ -1,4 +1,7 @@
-//! Sends metrics to other systems, from time to time: StatsD by UDP, Graphite by TCP. Prometheus fetches them itself.
+//! Sends metrics to other systems, from time to time: StatsD by UDP, Graphite by TCP, OpenTelemetry by HTTP, or the log.
+//! Prometheus fetches them itself.
+
+mod otlp;
 
 use crate::app::views;
 use crate::error::{ApiError, Result};
@@ -46,9 +49,13 @@ impl Reporters {
     pub fn start(client: ClusterClient, config: &Config) -> Self {
         let (tasks, client) = (Tasks::default(), Arc::new(client));
         let metrics = &config.metrics;
-        for (address, receiver) in
-            [(&metrics.statsd, Receiver::StatsD), (&metrics.graphite, Receiver::Graphite)]
-        {
+        let log = metrics.log.then(|| "the log".to_string());
+        for (address, receiver) in [
+            (&metrics.statsd, Receiver::StatsD),
+            (&metrics.graphite, Receiver::Graphite),
+            (&metrics.otlp, Receiver::Otlp),
+            (&log, Receiver::Log),
+        ] {
             if let Some(address) = address.clone() {
                 tasks.spawn(report(Arc::clone(&client), receiver, address, metrics.interval));
             }
@@ -61,6 +68,8 @@ impl Reporters {
 enum Receiver {
     StatsD,
     Graphite,
+    Otlp,
+    Log,
 }
 
 async fn report(client: Arc<ClusterClient>, receiver: Receiver, address: String, interval: Duration) {
@@ -71,7 +80,7 @@ async fn report(client: Arc<ClusterClient>, receiver: Receiver, address: String,
         let sent = match gather(&client, &clock, &registry).await {
             Ok(()) => {
                 let readings = registry.readings();
-                let sending = send(receiver, &address, &readings, clock.now() / 1_000);
+                let sending = send(receiver, &address, &readings, clock.now());
                 let sent = tokio::time::timeout(SEND_TIMEOUT, sending).await;
                 sent.unwrap_or_else(|late| Err(late.into())).map_err(|error| error.to_string())
             }
@@ -87,7 +96,7 @@ async fn report(client: Arc<ClusterClient>, receiver: Receiver, address: String,
     }
 }
 
-async fn send(receiver: Receiver, address: &str, readings: &[Reading], seconds: i64) -> io::Result<()> {
+async fn send(receiver: Receiver, address: &str, readings: &[Reading], now: i64) -> io::Result<()> {
     match receiver {
         Receiver::StatsD => {
             let socket = UdpSocket::bind("0.0.0.0:0").await?;
@@ -98,10 +107,17 @@ async fn send(receiver: Receiver, address: &str, readings: &[Reading], seconds: 
             Ok(())
         }
         Receiver::Graphite => {
-            let text: String = readings.iter().map(|reading| graphite_line(reading, seconds)).collect();
+            let text: String = readings.iter().map(|reading| graphite_line(reading, now / 1_000)).collect();
             let mut stream = TcpStream::connect(address).await?;
             stream.write_all(text.as_bytes()).await?;
             stream.shutdown().await
+        }
+        Receiver::Otlp => otlp::send(address, readings, now).await,
+        Receiver::Log => {
+            for reading in readings {
+                tracing::info!(target: "metrics", "{} {}", path(reading), reading.value);
+            }
+            Ok(())
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::handlers::{checkpoints, cluster, jobs, metrics, programs, vertices};
+use crate::handlers::{checkpoints, cluster, jobs, logs, metrics, profile, programs, vertices};
 use crate::{live, page, static_files};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -46,7 +46,7 @@ fn vertex_routes() -> Vec<(&'static str, Route)> {
         ("/jobs/{job}/vertices/{vertex}/subtasktimes", get(vertices::subtask_times)),
         ("/jobs/{job}/vertices/{vertex}/taskmanagers", get(vertices::taskmanagers)),
         ("/jobs/{job}/vertices/{vertex}/accumulators", get(vertices::accumulators)),
-        ("/jobs/{job}/vertices/{vertex}/flamegraph", get(vertices::flamegraph)),
+        ("/jobs/{job}/vertices/{vertex}/flamegraph", get(profile::of_vertex)),
         ("/jobs/{job}/vertices/{vertex}/metrics", get(metrics::vertex)),
         ("/jobs/{job}/vertices/{vertex}/subtasks/metrics", get(metrics::subtasks)),
         ("/jobs/{job}/vertices/{vertex}/subtasks/accumulators", get(vertices::subtask_accumulators)),
@@ -67,6 +67,14 @@ fn cluster_routes() -> Vec<(&'static str, Route)> {
         ("/jobmanager/config", get(cluster::jobmanager_config)),
         ("/jobmanager/environment", get(cluster::jobmanager_environment)),
         ("/jobmanager/metrics", get(metrics::jobmanager)),
+        ("/jobmanager/logs", get(logs::of_jobmanager)),
+        ("/jobmanager/logs/{*name}", get(logs::part_of_jobmanager)),
+        ("/jobmanager/log", get(logs::jobmanagers_own)),
+        ("/jobmanager/stdout", get(logs::jobmanager_outputs)),
+        ("/taskmanagers/{id}/logs", get(logs::of_taskmanager)),
+        ("/taskmanagers/{id}/logs/{*name}", get(logs::part_of_taskmanager)),
+        ("/taskmanagers/{id}/log", get(logs::taskmanagers_own)),
+        ("/taskmanagers/{id}/stdout", get(logs::taskmanager_outputs)),
         ("/metrics", get(metrics::prometheus)),
         ("/savepoint-disposal", post(checkpoints::not_by_hand)),
     ]
@@ -91,6 +99,10 @@ fn page_routes() -> Vec<(&'static str, Route)> {
         ("/web/jobs/{job}/vertices/{vertex}", get(page::vertex::page)),
         ("/web/jobs/{job}/checkpoints", get(page::checkpoints::page)),
         ("/web/jobs/{job}/exceptions", get(page::exceptions::page)),
+        ("/web/jobs/{job}/logs", get(page::logs::of_job)),
+        ("/web/jobs/{job}/profile", get(page::profile::page)),
+        ("/web/logs/{daemon}", get(page::logs::of_daemon)),
+        ("/web/logs/{daemon}/{*name}", get(page::logs::file)),
         ("/web/jobs/{job}/configuration", get(page::configuration::of_job)),
         ("/web/jobs/{job}/cancel", post(page::actions::cancel)),
         ("/web/jobs/{job}/savepoint", post(page::actions::savepoint)),

@@ -142,6 +142,7 @@ impl Server {
             config,
             clock: Clock::new(),
             ended: Default::default(),
+            profiles: tokio::sync::Mutex::default(),
             operations: Operations::default(),
             names: Default::default(),
             guard: Arc::clone(&guarded),

@@ -2,7 +2,7 @@
 
 use hurtig_dataflow::ids::SubtaskId;
 use hurtig_runtime::JobState;
-use hurtig_runtime::observe::rates::Rates;
+pub use hurtig_runtime::observe::rates::Rates;
 use hurtig_runtime::observe::subtasks::{SubtaskObservation, SubtaskState};
 use hurtig_runtime::protocol::{Observed, VertexSummary};
 use std::collections::BTreeMap;

@@ -13,8 +13,9 @@ use super::{Config, ConfigError};
 /// Prefix of the environment variables that are configuration.
 const VARIABLE_PREFIX: &str = "HURTIG_";
 
-/// Variables that carry the prefix without being keys: the file's name, the log filter, and what tests use.
-const OTHER_VARIABLES: [&str; 2] = ["HURTIG_CONFIG", "HURTIG_LOG"];
+/// Variables that carry the prefix without being keys: the file's name, that of a program that has a part in a cluster, and
+/// what tests use.
+const OTHER_VARIABLES: [&str; 2] = ["HURTIG_CONFIG", "HURTIG_ASSIGNED"];
 const TEST_VARIABLE_PREFIX: &str = "HURTIG_TEST_";
 
 /// Name of the file that is looked for where none is named.
@@ -418,10 +419,10 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_tests_and_logging_are_not_keys() {
+    fn variables_of_tests_and_clusters_are_not_keys() {
         let config = Config::builder()
             .variables(variables(&[
-                ("HURTIG_LOG", "debug"),
+                ("HURTIG_ASSIGNED", "1"),
                 ("HURTIG_TEST_SEED", "1"),
                 ("HURTIG_CONFIG", ""),
             ]))

@@ -5,11 +5,13 @@ use crate::daemon::leader::JobManagers;
 use crate::machine::Machine;
 use crate::node::{AskError, Node, NodeError, Peer, Reply, question};
 use crate::process::worker::node_options;
+use crate::profile::PROFILE_TIMEOUT;
 use crate::protocol::{
-    Answer, CHUNK_BYTES, Call, Changed, ClientRequest, GraphSummary, Observed, Overview, ProgramHash,
-    ProgramSummary, Submitted,
+    Answer, CHUNK_BYTES, Call, Changed, ClientRequest, GraphSummary, LogAnswer, LogFile, LogPart,
+    LogQuestion, Observed, Overview, Profile, ProgramHash, ProgramSummary, Submitted,
 };
 use crate::report::JobStatus;
+use crate::worker::links::WorkerId;
 use hurtig_dataflow::ids::{CheckpointId, JobId};
 use hurtig_transport::Tls;
 use parking_lot::Mutex;
@@ -341,6 +343,47 @@ impl ClusterClient {
     /// The JobManager is gone.
     pub async fn config(&self) -> Result<Vec<(String, String)>, ClientError> {
         self.ask(&ClientRequest::Config, ASK_TIMEOUT).await
+    }
+
+    /// Where one of a job's workers spends its time, from now on for so long.
+    ///
+    /// # Errors
+    /// There is no such job or worker, it cannot be sampled, or the JobManager is gone.
+    pub async fn profile(
+        &self,
+        job: JobId,
+        worker: WorkerId,
+        duration: Duration,
+    ) -> Result<Profile, ClientError> {
+        let limit = duration + PROFILE_TIMEOUT * 3;
+        self.ask_answer(&ClientRequest::Profile { job, worker, duration }, limit).await
+    }
+
+    /// The log files of the JobManager, or of a TaskManager by its name, the newest first.
+    ///
+    /// # Errors
+    /// There is no such TaskManager, or it or the JobManager is gone.
+    pub async fn logs(&self, of: Option<&str>) -> Result<Vec<LogFile>, ClientError> {
+        let request = ClientRequest::Logs { of: of.map(str::to_owned), question: LogQuestion::List };
+        match self.ask_answer(&request, ASK_TIMEOUT).await? {
+            LogAnswer::Files(files) => Ok(files),
+            LogAnswer::Part(_) => Err(ClientError::Refused("it answers something else".into())),
+        }
+    }
+
+    /// A part of a log file from a place on, or its end.
+    ///
+    /// # Errors
+    /// There is no such file, or its daemon is gone.
+    pub async fn log(&self, of: Option<&str>, name: &str, from: Option<u64>) -> Result<LogPart, ClientError> {
+        let question = LogQuestion::Read { name: name.to_owned(), from };
+        match self
+            .ask_answer(&ClientRequest::Logs { of: of.map(str::to_owned), question }, ASK_TIMEOUT)
+            .await?
+        {
+            LogAnswer::Part(part) => Ok(part),
+            LogAnswer::Files(_) => Err(ClientError::Refused("it answers something else".into())),
+        }
     }
 
     /// The programs that were uploaded.

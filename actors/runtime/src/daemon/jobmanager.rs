@@ -356,6 +356,9 @@ impl Actor for Daemon {
 impl State {
     async fn submit(&mut self, client: PeerId, mut call: Call, reply: Option<Reply>) {
         call.defines.extend(self.cluster_defines());
+        // What the job says of its logs comes later, and holds.
+        let log = self.config.settings().into_iter().filter(|(key, _)| key.starts_with("log."));
+        call.defines.splice(..0, log.map(|(key, value)| format!("{key}={value}")));
         let job = JobId(self.random.random());
         self.plan(Planned::Submitted, client, job, call, reply).await;
     }

@@ -163,11 +163,16 @@ impl Actor for Daemon {
                     }
                 }
             }
-            DaemonMessage::Node(NodeEvent::Received { message, .. }) => {
+            DaemonMessage::Node(NodeEvent::Received { message, reply, .. }) => {
                 match decode::<ToTaskManager>(&message) {
                     Ok(ToTaskManager::Launch { share, assignment }) => state.launch(assignment, share).await,
                     Ok(ToTaskManager::Share(job, share)) => state.share(job, share),
                     Ok(ToTaskManager::Release(job)) => state.release(job),
+                    Ok(ToTaskManager::Logs(question)) => {
+                        if let Some(reply) = reply {
+                            super::answer_about_logs(&state.tasks, &state.options.folder, question, reply);
+                        }
+                    }
                     Err(error) => {
                         tracing::error!("a message of the JobManager cannot be read: {error}");
                     }

@@ -4,8 +4,9 @@ use super::{Job, State};
 use crate::master::JobMasterMessage;
 use crate::node::Reply;
 use crate::process::hardware;
+use crate::profile;
 use crate::protocol::{
-    Answer, Changed, ClientRequest, GraphSummary, Observed, Overview, ProgramSummary, Submitted,
+    Answer, Changed, ClientRequest, GraphSummary, LogAnswer, Observed, Overview, ProgramSummary, Submitted,
     TaskManagerSummary,
 };
 use crate::report::JobStatus;
@@ -56,6 +57,14 @@ impl State {
             ClientRequest::BeginUpload { .. } => reply.send(&Answer::<u64>::Err(NO_PROGRAMS.into())),
             ClientRequest::Chunk { .. } | ClientRequest::FinishUpload(_) => {
                 reply.send(&Answer::<()>::Err(NO_PROGRAMS.into()));
+            }
+            // All run in this process.
+            ClientRequest::Profile { duration, .. } => {
+                self.tasks.spawn(async move { reply.send(&profile::sample(duration).await) });
+            }
+            ClientRequest::Logs { .. } => {
+                let why = "a program that runs its own job logs to its standard error";
+                reply.send(&Answer::<LogAnswer>::Err(why.into()));
             }
             ClientRequest::Submit(_) => reply.send(&Answer::<Submitted>::Err(NO_PROGRAMS.into())),
         }

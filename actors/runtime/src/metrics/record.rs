@@ -1,10 +1,16 @@
 //! Records metrics through the facade, with the labels that Flink gives them.
 
 use super::names::{CLUSTER, JOB, Kind, Metric, TASK};
+use super::registry::Reading;
 use super::sight::{ClusterSight, JobSight, Sight, TaskSight};
 use crate::protocol::Observed;
 use hurtig_dataflow::Timestamp;
 use metrics::{Key, Label, Level, Metadata, Recorder};
+
+const METADATA: Metadata<'static> = Metadata::new("hurtig", Level::INFO, None);
+
+/// What the names of users' metrics begin with.
+const USERS: &str = "flink_taskmanager_job_task_operator";
 
 /// Records the metrics of the cluster.
 pub fn cluster(into: &dyn Recorder, sight: &ClusterSight<'_>) {
@@ -39,6 +45,22 @@ pub fn job(into: &dyn Recorder, job: &Observed, now: Timestamp) {
             &TaskSight { seen, rates: seen.rates_at(now), now },
             &labels,
         );
+        users(into, &seen.report.users, &labels);
+    }
+}
+
+/// Records what users' functions have recorded, under the name that Flink gives metrics of operators.
+fn users(into: &dyn Recorder, readings: &[Reading], of_task: &[Label]) {
+    for Reading { name, labels, value, is_counter } in readings {
+        let labels = labels.iter().map(|(key, value)| Label::new(key.clone(), value.clone()));
+        let labels: Vec<_> = of_task.iter().cloned().chain(labels).collect();
+        let key = Key::from_parts(format!("{USERS}_{name}"), labels);
+        // A sum may have a fraction, which counters here have not.
+        if *is_counter && value.fract() == 0.0 {
+            into.register_counter(&key, &METADATA).absolute(*value as u64);
+        } else {
+            into.register_gauge(&key, &METADATA).set(*value);
+        }
     }
 }
 
@@ -49,7 +71,6 @@ fn record<S: Sight>(
     sight: &S::At<'_>,
     labels: &[Label],
 ) {
-    const METADATA: Metadata<'static> = Metadata::new("hurtig", Level::INFO, None);
     for metric in list {
         let prefix = if metric.is_flinks { "flink" } else { "hurtig" };
         let name = format!("{prefix}_{scope}_{}", metric.name);

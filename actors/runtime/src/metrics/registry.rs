@@ -2,6 +2,7 @@
 
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -39,13 +40,16 @@ impl HistogramFn for Buckets {
     }
 }
 
+/// Series of the functions of one subtask; more are not recorded.
+const MOST_SERIES: usize = 500;
+
 /// Names and values of labels.
 type Labels = Vec<(String, String)>;
 
 /// One value, to be sent to another system.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
-    /// The metric's name.
+    /// The metric's name; of a histogram with `_bucket`, whose label `le` is the upper bound, `_sum` or `_count`.
     pub name: String,
     /// Its labels.
     pub labels: Vec<(String, String)>,
@@ -55,36 +59,70 @@ pub struct Reading {
     pub is_counter: bool,
 }
 
+impl Reading {
+    /// The name with the labels, for where there is no other place for them.
+    pub fn full_name(&self) -> String {
+        let labels = self.labels.iter().map(|(key, value)| format!(".{key}.{value}"));
+        std::iter::once(self.name.clone()).chain(labels).collect()
+    }
+}
+
 /// The last values of all metrics, by name.
 #[derive(Default)]
 pub struct Registry {
     values: Mutex<BTreeMap<String, BTreeMap<Labels, Value>>>,
+    series: AtomicU64,
+    /// Series that are kept, if there is a limit.
+    most: Option<u64>,
     meanings: Mutex<BTreeMap<String, String>>,
 }
 
 impl Registry {
-    fn value(&self, key: &Key, make: impl FnOnce() -> Value) -> Value {
+    /// One for what users' functions record, who may name more than memory has room for.
+    pub fn of_functions() -> Self {
+        Registry { most: Some(MOST_SERIES as u64), ..Registry::default() }
+    }
+
+    /// The value under a key; `None` if there are too many.
+    fn value(&self, key: &Key, make: impl FnOnce() -> Value) -> Option<Value> {
         let labels: Vec<_> =
             key.labels().map(|label| (label.key().to_string(), label.value().to_string())).collect();
         let mut values = self.values.lock();
-        values.entry(key.name().to_string()).or_default().entry(labels).or_insert_with(make).clone()
+        let of_name = values.entry(key.name().to_string()).or_default();
+        if let Some(value) = of_name.get(&labels) {
+            return Some(value.clone());
+        }
+        let has_room = self.series.fetch_add(1, Relaxed) < self.most.unwrap_or(u64::MAX);
+        has_room.then(|| of_name.entry(labels).or_insert_with(make).clone())
     }
 
     fn describe(&self, name: KeyName, meaning: SharedString) {
         self.meanings.lock().entry(name.as_str().to_string()).or_insert_with(|| meaning.into_owned());
     }
 
-    /// All values of counters and gauges.
+    /// All values.
     pub fn readings(&self) -> Vec<Reading> {
         let mut readings = Vec::new();
         for (name, values) in &*self.values.lock() {
             for (labels, value) in values {
-                let (value, is_counter) = match value {
-                    Value::Counter(value) => (value.load(Relaxed) as f64, true),
-                    Value::Gauge(value) => (f64::from_bits(value.load(Relaxed)), false),
-                    Value::Histogram(_) => continue,
+                let mut add = |ending: &str, bound: Option<String>, value, is_counter| {
+                    let bound = bound.map(|bound| ("le".to_string(), bound));
+                    let labels = labels.iter().cloned().chain(bound).collect();
+                    readings.push(Reading { name: format!("{name}{ending}"), labels, value, is_counter });
                 };
-                readings.push(Reading { name: name.clone(), labels: labels.clone(), value, is_counter });
+                match value {
+                    Value::Counter(value) => add("", None, value.load(Relaxed) as f64, true),
+                    Value::Gauge(value) => add("", None, f64::from_bits(value.load(Relaxed)), false),
+                    Value::Histogram(buckets) => {
+                        let counts = *buckets.0.lock();
+                        for (bound, count) in BOUNDS.iter().zip(counts.below) {
+                            add("_bucket", Some(bound.to_string()), count as f64, true);
+                        }
+                        add("_bucket", Some("+Inf".into()), counts.count as f64, true);
+                        add("_sum", None, counts.sum, true);
+                        add("_count", None, counts.count as f64, true);
+                    }
+                }
             }
         }
         readings
@@ -163,22 +201,22 @@ impl Recorder for Registry {
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         match self.value(key, || Value::Counter(Arc::default())) {
-            Value::Counter(value) => Counter::from_arc(value),
-            Value::Gauge(_) | Value::Histogram(_) => Counter::noop(),
+            Some(Value::Counter(value)) => Counter::from_arc(value),
+            _ => Counter::noop(),
         }
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
         match self.value(key, || Value::Gauge(Arc::default())) {
-            Value::Gauge(value) => Gauge::from_arc(value),
-            Value::Counter(_) | Value::Histogram(_) => Gauge::noop(),
+            Some(Value::Gauge(value)) => Gauge::from_arc(value),
+            _ => Gauge::noop(),
         }
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
         match self.value(key, || Value::Histogram(Arc::default())) {
-            Value::Histogram(value) => Histogram::from_arc(value),
-            Value::Counter(_) | Value::Gauge(_) => Histogram::noop(),
+            Some(Value::Histogram(value)) => Histogram::from_arc(value),
+            _ => Histogram::noop(),
         }
     }
 }
@@ -206,6 +244,23 @@ mod tests {
         ]) {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
-        assert_eq!(registry.readings().len(), 2);
+        let readings = registry.readings();
+        assert_eq!(readings.len(), 2 + BOUNDS.len() + 3);
+        let of = |name: &str| readings.iter().find(|reading| reading.name == name).map(|found| found.value);
+        assert_eq!([of("tea.cups"), of("steep_sum"), of("steep_count")], [Some(3.0), Some(0.7), Some(1.0)]);
+    }
+
+    #[test]
+    fn a_function_that_makes_metrics_without_end_fills_no_memory() {
+        let registry = Registry::of_functions();
+        metrics::with_local_recorder(&registry, || {
+            for n in 0..10_000 {
+                metrics::counter!("users", "id" => n.to_string()).increment(1);
+            }
+            metrics::counter!("users", "id" => "0").increment(1);
+        });
+        let readings = registry.readings();
+        assert_eq!(readings.len(), MOST_SERIES);
+        assert_eq!(readings.iter().map(|reading| reading.value).sum::<f64>(), MOST_SERIES as f64 + 1.0);
     }
 }

@@ -13,9 +13,10 @@ use crate::node::{Node, NodeEvent, Peer, PeerId, Reply, decode};
 use crate::observe::Observer;
 use crate::process::worker::{any_port, node_options, store_of};
 use crate::process::{Built, Replan};
+use crate::profile::PROFILE_TIMEOUT;
 use crate::protocol::{
-    Answer, Assignment, FromMaster, FromWorker, GraphSummary, MasterSpec, NotRescaled, Rescaled, ToMaster,
-    ToSubtask, ToWorker,
+    Answer, Assignment, FromMaster, FromWorker, GraphSummary, MasterSpec, NotRescaled, Profile, Rescaled,
+    ToMaster, ToSubtask, ToWorker,
 };
 use crate::report::{JobStatus, RescaleReport};
 use crate::resource::{NoSlots, ResourceManagerMessage, SlotGrant};
@@ -484,6 +485,11 @@ impl State {
                     reply.send(&self.observer.observation(checkpoint));
                 }
             }
+            Ok(ToMaster::Profile { worker, duration }) => {
+                if let Some(reply) = reply {
+                    self.profile(worker, duration, reply);
+                }
+            }
             Ok(ToMaster::Settle) => {
                 if let Some(reply) = reply {
                     let (settled, answer) = oneshot::channel();
@@ -534,6 +540,17 @@ impl State {
                 has_graph.store(times, Ordering::Relaxed);
             }
             reply.send(&result);
+        });
+    }
+
+    fn profile(&self, worker: WorkerId, duration: Duration, reply: Reply) {
+        let Some(peer) = self.workers.get(&worker).map(|connected| connected.peer.clone()) else {
+            return reply.send(&Answer::<Profile>::Err(format!("there is no worker {worker}")));
+        };
+        self.tasks.spawn(async move {
+            let limit = duration + PROFILE_TIMEOUT;
+            let asked = peer.ask::<_, Answer<Profile>>(&ToWorker::Profile(duration), limit).await;
+            reply.send(&asked.unwrap_or_else(|error| Err(error.to_string())));
         });
     }
 

@@ -18,6 +18,7 @@ use crate::machine::Machine;
 use crate::master::{JobMasterMessage, SubtaskEvent, restore};
 use crate::node::{NodeEvent, NodeEvents, NodeOptions, Peer, TellError, decode};
 use crate::process::{Built, Replan};
+use crate::profile;
 use crate::protocol::{Assignment, FromWorker, GraphSummary, Rescaled, ToSubtask, ToWorker, WorkerSpec};
 use crate::simulation;
 use crate::stub;
@@ -336,7 +337,12 @@ impl Actor for Host {
                 state.end(format!("the job's master is gone: {reason}"));
                 myself.stop(None);
             }
-            NodeEvent::Received { message, .. } => match decode::<ToWorker>(&message) {
+            NodeEvent::Received { message, reply, .. } => match decode::<ToWorker>(&message) {
+                Ok(ToWorker::Profile(duration)) => {
+                    if let Some(reply) = reply {
+                        state.tasks.spawn(async move { reply.send(&profile::sample(duration).await) });
+                    }
+                }
                 Ok(message) => state.on_told(message),
                 Err(error) => tracing::error!("a message of the master cannot be read: {error}"),
             },
@@ -386,6 +392,8 @@ impl State {
                 direct: Arc::new(BTreeMap::new()),
                 placement: Arc::new(placement),
             },
+            // Answered before.
+            ToWorker::Profile(_) => return,
             ToWorker::Stop(attempt) => WorkerMessage::Stop { attempt, master: self.master.clone() },
             ToWorker::Subtask(attempt, id, message) => {
                 let message = match message {

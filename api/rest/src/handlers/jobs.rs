@@ -10,6 +10,7 @@ use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use hurtig_runtime::JobState;
 use hurtig_runtime::observe::subtasks::SubtaskState;
+use hurtig_runtime::report::RescaleReport;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -299,11 +300,23 @@ pub async fn rescale(app: Shared, Path(id): Path<String>, body: Bytes) -> Result
 }
 
 /// GET `/jobs/:job/rescales/…`.
-pub async fn rescales_part(app: Shared, Path((id, _)): Path<(String, String)>) -> Result {
-    app.view(&id).await?;
-    Err(ApiError::not_found(
-        "how the job's parallelism was changed is not remembered: /jobs/:job/resource-requirements says what it is",
-    ))
+pub async fn rescales_part(app: Shared, Path((id, part)): Path<(String, String)>) -> Result {
+    let view = app.view(&id).await?;
+    if part != "history" {
+        return Err(ApiError::not_found("there is /jobs/:job/rescales/history"));
+    }
+    let row = |rescale: &RescaleReport| {
+        let vertices = rescale.vertices.iter();
+        let vertices = vertices.map(|(name, former, now)| json!({ "name": name, "from": former, "to": now }));
+        json!({
+            "timestamp": rescale.at,
+            "pause": rescale.pause_ms,
+            "vertices": vertices.collect::<Vec<_>>(),
+            "workers": { "kept": rescale.workers.0, "total": rescale.workers.1 },
+            "subtasks": { "state-kept": rescale.subtasks.0, "total": rescale.subtasks.1 },
+        })
+    };
+    Ok(json!({ "rescales": view.job.status.rescales.iter().rev().map(row).collect::<Vec<_>>() }).into())
 }
 
 /// Of PATCH `/jobs/:job`.

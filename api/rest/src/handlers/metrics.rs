@@ -12,6 +12,8 @@ use hurtig_runtime::metrics::registry::Registry;
 use hurtig_runtime::metrics::sight::{ClusterSight, JobSight, TaskSight};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// Which metrics are asked for, by name, and which aggregates of them.
 #[derive(Deserialize)]
@@ -46,12 +48,14 @@ fn rows(query: &MetricsQuery, all: Vec<(String, f64)>) -> Value {
     rows.into()
 }
 
-fn task_metrics(view: &View, vertex: usize) -> Vec<(usize, &'static str, f64)> {
+/// Metrics of a vertex's subtasks. A user's has its labels in its name, as there is no other place for them.
+fn task_metrics(view: &View, vertex: usize) -> Vec<(usize, Cow<'static, str>, f64)> {
     let mut all = Vec::new();
     for subtask in view.subtasks(vertex) {
         let Some(seen) = subtask.seen else { continue };
         let sight = TaskSight { seen, rates: subtask.rates, now: view.now };
-        all.extend(TASK.iter().map(|metric| (subtask.index, metric.name, (metric.of)(&sight))));
+        all.extend(TASK.iter().map(|metric| (subtask.index, metric.name.into(), (metric.of)(&sight))));
+        all.extend(seen.report.users.iter().map(|read| (subtask.index, read.full_name().into(), read.value)));
     }
     all
 }
@@ -103,9 +107,9 @@ pub async fn subtasks(
     let (view, at) = find(&app, &job, &vertex).await?;
     let all = task_metrics(&view, at);
     let Some(names) = query.names() else {
-        return Ok(
-            Value::from(TASK.iter().map(|metric| json!({ "id": metric.name })).collect::<Vec<_>>()).into()
-        );
+        let names: BTreeSet<_> = all.into_iter().map(|(_, name, _)| name).collect();
+        let names = names.into_iter().map(|name| json!({ "id": name }));
+        return Ok(names.collect::<Value>().into());
     };
     let wanted: Option<Vec<&str>> = query.agg.as_ref().map(|agg| agg.split(',').collect());
     let row = |name: &&str| {

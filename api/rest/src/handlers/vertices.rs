@@ -254,9 +254,3 @@ pub async fn watermarks(app: Shared, Path((job, vertex)): Path<(String, String)>
     };
     Ok(Value::from(view.subtasks(at).filter_map(row).collect::<Vec<_>>()).into())
 }
-
-/// GET `/jobs/:job/vertices/:vertex/flamegraph`.
-pub async fn flamegraph(app: Shared, Path((job, vertex)): Path<(String, String)>) -> Result {
-    find(&app, &job, &vertex).await?;
-    Ok(json!({ "endTimestamp": null, "data": null }).into())
-}

@@ -23,6 +23,7 @@ pub(super) async fn make(app: &App, id: &str) -> PageResult {
             Region { id: "graph", content: graph::graph(&view) },
             Region { id: "charts", content: charts(&view) },
             Region { id: "vertices", content: vertices(&view) },
+            Region { id: "rescales", content: rescales(&view) },
             Region { id: "autoscaler", content: autoscaler(&view) },
         ],
         foot: html! { @if !view.job.status.state.is_terminal() { (actions(&view)) } },
@@ -45,7 +46,7 @@ fn state(view: &View, operations: &[Operation]) -> Markup {
             @if let Some(last) = last {
                 div { dt { "Last checkpoint" } dd { (words::bytes(last.bytes)) small { " in " (words::duration(last.duration_ms)) } } }
             }
-            @if let Some(last) = status.last_rescale {
+            @if let Some(last) = status.rescales.last() {
                 div { dt { "Pause of the last rescale" } dd { (words::duration(last.pause_ms)) } }
             }
             @if status.late_dropped() > 0 {
@@ -131,6 +132,35 @@ fn row(view: &View, vertex: usize) -> Markup {
             td.number { (words::rate(rates.records_in + rates.records_read)) }
             td.number { (words::rate(rates.records_out)) }
             td { (watermark.map_or_else(|| "–".into(), words::watermark)) }
+        }
+    }
+}
+
+fn rescales(view: &View) -> Markup {
+    let rescales = &view.job.status.rescales;
+    html! {
+        @if !rescales.is_empty() {
+            h2 { "Rescaled" }
+            div.scroll { table {
+                thead { tr {
+                    th scope="col" { "Done (UTC)" } th scope="col" { "Subtasks" } th.number scope="col" { "Pause" }
+                    th.number scope="col" { "Workers kept" } th.number scope="col" { "Subtasks whose state stayed" }
+                } }
+                tbody { @for rescale in rescales.iter().rev() {
+                    tr {
+                        th scope="row" { (words::time(rescale.at)) }
+                        td.text {
+                            @for (at, (name, former, now)) in rescale.vertices.iter().enumerate() {
+                                @if at > 0 { ", " }
+                                (words::name(name)) " " (former) " → " (now)
+                            }
+                        }
+                        td.number { (words::duration(rescale.pause_ms)) }
+                        td.number { (rescale.workers.0) " of " (rescale.workers.1) }
+                        td.number { (rescale.subtasks.0) " of " (rescale.subtasks.1) }
+                    }
+                } }
+            } }
         }
     }
 }

@@ -16,7 +16,10 @@ pub(super) async fn make(app: &App) -> PageResult {
     overview.task_managers.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Page {
         title: "TaskManagers".into(),
-        head: html! { h1 { "TaskManagers" } },
+        head: html! {
+            h1 { "TaskManagers" }
+            @if !app.is_embedded { p.quiet { "Names lead to logs; " a href="/web/logs/jobmanager" { "those of the JobManager" } "." } }
+        },
         regions: vec![Region { id: "managers", content: table(&overview.task_managers, &views) }],
         foot: html! {},
         is_live: true,
@@ -47,7 +50,10 @@ fn row(manager: &TaskManagerSummary, views: &[View]) -> Markup {
     let share = manager.used as f64 / manager.slots.max(1) as f64 * 100.0;
     html! {
         tr {
-            th scope="row" { (manager.name) }
+            th scope="row" {
+                @if manager.address.is_empty() { (manager.name) }
+                @else { a href={ "/web/logs/" (manager.name) } title="Logs" { (manager.name) } }
+            }
             td { @if manager.address.is_empty() { "this process" } @else { (manager.address) } }
             td.share {
                 svg.bar viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true" {

@@ -3,14 +3,16 @@
 use super::State;
 use crate::node::{Peer, PeerId, Reply, decode};
 use crate::observe::JobObservation;
+use crate::profile::{self, PROFILE_TIMEOUT};
 use crate::protocol::{
-    Answer, CHUNK_BYTES, Changed, ClientRequest, GraphSummary, Observed, Overview, ProgramPart,
-    TaskManagerSummary, ToMaster,
+    Answer, CHUNK_BYTES, Changed, ClientRequest, GraphSummary, LogAnswer, LogQuestion, Observed, Overview,
+    Profile, ProgramPart, TaskManagerSummary, ToMaster, ToTaskManager,
 };
 use crate::report::JobStatus;
 use crate::resource::ResourceManagerMessage;
 use crate::status::JobState;
 use crate::tasks::{Tasks, blocking};
+use crate::worker::links::WorkerId;
 use hurtig_dataflow::ids::{CheckpointId, JobId};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -78,6 +80,8 @@ impl State {
             ClientRequest::Observe { job, checkpoint } => self.observe(job, checkpoint, reply),
             ClientRequest::Config => reply.send(&self.config.settings()),
             ClientRequest::Programs => reply.send(&blocking(|| self.programs.list())),
+            ClientRequest::Profile { job, worker, duration } => self.profile(job, worker, duration, reply),
+            ClientRequest::Logs { of, question } => self.logs(of.as_deref(), question, reply),
         }
     }
 
@@ -104,6 +108,36 @@ impl State {
             };
             observed.seen = seen.unwrap_or_default();
             reply.send(&Answer::Ok(observed));
+        });
+    }
+
+    fn profile(&self, job: JobId, worker: WorkerId, duration: Duration, reply: Reply) {
+        let peer = self.running(job).map(|job| job.peer().cloned());
+        let peer = match peer {
+            Ok(Some(peer)) => peer,
+            Ok(None) => return reply.send(&Answer::<Profile>::Err("the job's master is away".into())),
+            Err(reason) => return reply.send(&Answer::<Profile>::Err(reason)),
+        };
+        let duration = duration.min(profile::LONGEST);
+        self.tasks.spawn(async move {
+            let (message, limit) = (ToMaster::Profile { worker, duration }, duration + PROFILE_TIMEOUT * 2);
+            let asked = peer.ask::<_, Answer<Profile>>(&message, limit).await;
+            reply.send(&asked.unwrap_or_else(|error| Err(error.to_string())));
+        });
+    }
+
+    fn logs(&self, of: Option<&str>, question: LogQuestion, reply: Reply) {
+        let Some(of) = of else {
+            return crate::daemon::answer_about_logs(&self.tasks, &self.folder, question, reply);
+        };
+        let named = |task_manager: &&super::TaskManager| task_manager.peer.name().dns_name() == of;
+        let Some(peer) = self.task_managers.values().find(named).map(|found| found.peer.clone()) else {
+            return reply.send(&Answer::<LogAnswer>::Err(format!("there is no TaskManager '{of}'")));
+        };
+        self.tasks.spawn(async move {
+            let answer =
+                peer.ask::<_, Answer<LogAnswer>>(&ToTaskManager::Logs(question), OBSERVE_TIMEOUT).await;
+            reply.send(&answer.unwrap_or_else(|error| Err(error.to_string())));
         });
     }
 

@@ -9,7 +9,7 @@ use crate::process::child::ChildMessage;
 use crate::protocol::{
     Advice, Assignment, Call, Changed, GraphSummary, MasterSpec, RoleSpec, ToMaster, WorkerSpec,
 };
-use crate::report::{CheckpointReport, JobStatus};
+use crate::report::{CheckpointReport, JobStatus, REMEMBERED_RESCALES};
 use crate::resource::SlotGrant;
 use crate::status::JobState;
 use crate::stub;
@@ -362,7 +362,11 @@ impl Job {
         let known = &self.remembered.status;
         status.last_checkpoint = status.last_checkpoint.or_else(|| known.last_checkpoint.clone());
         status.last_savepoint = status.last_savepoint.or_else(|| known.last_savepoint.clone());
-        status.last_rescale = status.last_rescale.or(known.last_rescale);
+        let newest = known.rescales.last().map(|rescale| rescale.at);
+        let new = std::mem::take(&mut status.rescales).into_iter().filter(|new| Some(new.at) > newest);
+        let mut rescales: Vec<_> = known.rescales.iter().cloned().chain(new).collect();
+        rescales.drain(..rescales.len().saturating_sub(REMEMBERED_RESCALES));
+        status.rescales = rescales;
         let place = |report: &Option<CheckpointReport>| report.as_ref().map(|report| report.location.clone());
         let completes = place(&status.last_checkpoint) != place(&known.last_checkpoint);
         let saves = place(&status.last_savepoint) != place(&known.last_savepoint);
@@ -372,7 +376,12 @@ impl Job {
             completed.drain(..completed.len().saturating_sub(REMEMBERED_CHECKPOINTS));
         }
         let before = &self.remembered.status;
-        let is_news = completes || saves || status.state != before.state || status.attempt != before.attempt;
+        let is_rescaled = before.rescales.last() != status.rescales.last();
+        let is_news = completes
+            || saves
+            || is_rescaled
+            || status.state != before.state
+            || status.attempt != before.attempt;
         self.set_status(status);
         is_news
     }
