@@ -126,14 +126,27 @@ fn random_sink(seed: &mut Seed) -> impl Fn(&Path) -> FileSink<String, TextLines>
     }
 }
 
-/// Runs a job that reads about `records` records, undisturbed and disturbed. Where results depend on the batches of
-/// the source their size is given.
+/// Runs a job that reads about `records` records, undisturbed and disturbed, then in legs. Where results depend on the
+/// batches of the source their size is given.
 fn check(
     records: u64,
     batch_size: Option<usize>,
     seeds: std::ops::Range<u64>,
     build: impl Fn(&Environment) -> DataStream<String>,
 ) {
+    let expected = check_crashes(records, batch_size, seeds.clone(), &build);
+    // A sixth as many.
+    let journeys = (seeds.end - seeds.start).div_ceil(6);
+    check_journeys(batch_size, seeds.start..seeds.start + journeys, &build, &expected);
+}
+
+/// The same, but for the legs: for results that depend on who reads which split of the source. Returns them.
+fn check_crashes(
+    records: u64,
+    batch_size: Option<usize>,
+    seeds: std::ops::Range<u64>,
+    build: impl Fn(&Environment) -> DataStream<String>,
+) -> Vec<String> {
     let mut quiet = jobs::config(1, None);
     quiet.execution.batch_size = batch_size.unwrap_or(quiet.execution.batch_size);
     let expected = run(&build, &quiet, |folder| FileSink::text(folder), None);
@@ -172,8 +185,7 @@ fn check(
         }
     }
     println!("of {runs} runs {restored} were restored and {restarted_again} restarted again");
-    // A sixth as many.
-    check_journeys(batch_size, seeds.start..seeds.start + least.div_ceil(6), &build, &expected.collected);
+    expected.collected
 }
 
 /// A job in legs: each stops with a savepoint somewhere, and the next goes on from it at another parallelism. Files that a

@@ -1,9 +1,10 @@
 //! Windows of all kinds, and joins in windows.
 
-use super::{check_events, check_two};
+use super::{EVENTS, EVENTS_PER_SECOND, SEEDS, check_crashes, check_events, check_two, shown};
 use hurtig::dataflow::state::ItemList;
 use hurtig::prelude::*;
-use hurtig_tests::events::Event;
+use hurtig_tests::events::{Event, events};
+use hurtig_tests::faults::seeds;
 use std::time::Duration;
 
 #[test]
@@ -271,14 +272,16 @@ impl KeyedProcessFunction<(u64, i64), (u64, i64, u64)> for Largest {
 
 #[test]
 fn late_records_within_the_allowed_lateness_are_in_the_last_result_of_their_window() {
-    check_events(|events| {
-        let counts = hasty(events, "hasty")
+    // How late they are depends on how far a reader is with each of its splits.
+    check_crashes(EVENTS / 2, None, seeds(SEEDS), |env| {
+        let events = events(env, "events", EVENTS, EVENTS_PER_SECOND);
+        let counts = hasty(&events, "hasty")
             .key_by(|event| event.key)
             .window(TumblingEventTimeWindows::of(Duration::from_millis(700)))
             .allowed_lateness(Duration::from_secs(5))
             .aggregate_with(Count::new(), |key, window, count| (*key, window.start, count))
             .uid("counts");
-        counts.key_by(|(key, start, _)| (*key, *start)).process(Largest::default()).uid("largest")
+        shown(&counts.key_by(|(key, start, _)| (*key, *start)).process(Largest::default()).uid("largest"))
     });
 }
 
