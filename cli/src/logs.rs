@@ -69,15 +69,13 @@ async fn find(client: &ClusterClient, args: &Args, folder: &str) -> anyhow::Resu
     };
     let mut all = Vec::new();
     for of in daemons {
-        let files = match client.logs(of.as_deref()).await {
+        let files = match client.logs(of.as_deref(), folder).await {
             Ok(files) => files,
             Err(ClientError::Refused(_)) if args.of.is_none() => continue,
             Err(error) => return Err(error.into()),
         };
-        let is_meant = |file: &LogFile| {
-            file.name.starts_with(folder)
-                && args.name.as_ref().is_none_or(|text| file.name.contains(text.as_str()))
-        };
+        let is_meant =
+            |file: &LogFile| args.name.as_ref().is_none_or(|text| file.name.contains(text.as_str()));
         let files = files.into_iter().filter(is_meant);
         all.extend(files.map(|file| Found { of: of.clone(), file, shown: None }));
     }
@@ -94,7 +92,11 @@ fn last_lines(text: &str, count: usize) -> &str {
 }
 
 async fn show(client: &ClusterClient, found: &mut Found, args: &Args) -> anyhow::Result<()> {
-    let part = client.log(found.of.as_deref(), &found.file.name, found.shown).await?;
+    let part = match client.log(found.of.as_deref(), &found.file.name, found.shown).await {
+        // It is deleted meanwhile.
+        Err(ClientError::Refused(_)) => return Ok(()),
+        part => part?,
+    };
     let text = String::from_utf8_lossy(&part.bytes);
     let is_first = found.shown.is_none();
     found.shown = Some(part.offset + part.bytes.len() as u64);

@@ -44,7 +44,11 @@ async fn look(client: &ClusterClient, args: &Args) -> Result<(Overview, Vec<View
     };
     let mut views = Vec::new();
     for job in jobs {
-        let job = client.observe(job.id, None).await?;
+        let job = match client.observe(job.id, None).await {
+            // It is forgotten meanwhile.
+            Err(ClientError::Refused(_)) if args.job.is_none() => continue,
+            observed => observed?,
+        };
         views.push(View { job, now: Clock::new().now() });
     }
     Ok((overview, views))

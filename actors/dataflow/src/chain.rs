@@ -48,6 +48,8 @@ struct Link {
     pending: Pending,
     blocked: bool,
     woken: bool,
+    /// A barrier has passed with which subtasks stop: nothing is done any more.
+    stopped: bool,
     watermark: Timestamp,
     ended: bool,
     /// The operator had seen its end before the checkpoint: it is not told again.
@@ -155,6 +157,7 @@ impl Chain {
                     pending: Pending::Nothing,
                     blocked: false,
                     woken: false,
+                    stopped: false,
                     watermark: restored.as_ref().map_or(MIN_TIMESTAMP, |snapshot| snapshot.watermark),
                     ended: false,
                     ended_before: restored.as_ref().is_some_and(|snapshot| snapshot.ended),
@@ -369,6 +372,9 @@ impl Chain {
     fn step_link(&mut self, at: usize, now: Timestamp, out: &mut dyn EdgeOutput) -> OpResult<bool> {
         let link = &mut self.links[at];
         let Head::Operator(operator) = &mut link.head else { return Ok(false) };
+        if link.stopped {
+            return Ok(false);
+        }
         if link.blocked {
             if operator.next_processing_time(&link.states).is_none_or(|time| time > now) {
                 return Ok(false);
@@ -566,6 +572,7 @@ impl Chain {
     }
 
     fn barrier(&mut self, at: usize, barrier: Barrier, now: Timestamp, out: &mut dyn EdgeOutput) -> OpResult {
+        self.links[at].stopped = barrier.stop;
         let mut snapshot = self.snapshot_link(at, now)?;
         let extent = self.extents.get(&barrier.checkpoint).copied().unwrap_or(Extent::Base);
         snapshot.states = self.links[at].states.open_epoch(barrier.checkpoint, extent)?;

@@ -7,6 +7,7 @@
 //!   file. What is written between the last look at the copy and the cut is lost: some microseconds' worth.
 
 use crate::config::LogConfig;
+use crate::process::child::is_running;
 use crate::protocol::{Answer, LogAnswer, LogFile, LogPart, LogQuestion};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -28,7 +29,7 @@ const DEPTH: usize = 4;
 /// Answers a question about the log files in a folder.
 pub fn answer(folder: &Path, question: &LogQuestion) -> Answer<LogAnswer> {
     match question {
-        LogQuestion::List => Ok(LogAnswer::Files(list(folder))),
+        LogQuestion::List { under } => Ok(LogAnswer::Files(list(folder, under))),
         LogQuestion::Read { name, from } => {
             let unread = |error: io::Error| format!("log '{name}' cannot be read: {error}");
             let path = path_of(folder, name).ok_or_else(|| format!("there is no log '{name}'"))?;
@@ -37,14 +38,15 @@ pub fn answer(folder: &Path, question: &LogQuestion) -> Answer<LogAnswer> {
     }
 }
 
-/// The files of a folder, the newest first.
-fn list(folder: &Path) -> Vec<LogFile> {
+/// The files of a folder whose names begin so, the newest first.
+fn list(folder: &Path, under: &str) -> Vec<LogFile> {
     let file = |(path, metadata): (PathBuf, fs::Metadata)| {
         let name = path.strip_prefix(folder).ok()?.to_str()?.to_owned();
         let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some(LogFile { name, size_bytes: metadata.len(), modified_at: modified.as_millis() as i64 })
     };
-    let mut all: Vec<_> = files(folder, DEPTH).into_iter().filter_map(file).collect();
+    let all = files(folder, DEPTH).into_iter().filter_map(file);
+    let mut all: Vec<_> = all.filter(|file| file.name.starts_with(under)).collect();
     all.sort_by(|a, b| (b.modified_at, &a.name).cmp(&(a.modified_at, &b.name)));
     all.truncate(MOST_FILES);
     all
@@ -131,27 +133,51 @@ fn rotate(path: &Path, copies: usize) -> io::Result<()> {
         name.push(format!(".{number}"));
         PathBuf::from(name)
     };
-    for number in (1..copies).rev() {
-        if numbered(number).exists() {
-            fs::rename(numbered(number), numbered(number + 1))?;
-        }
-    }
     let mut from = File::options().read(true).write(true).open(path)?;
     if copies > 0 {
-        let mut to = File::create(numbered(1))?;
-        // Until nothing has come meanwhile.
-        while io::copy(&mut from, &mut to)? > 0 {}
+        // Older copies stay where they are until the new one is whole.
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(".unfinished");
+        if let Err(error) = copy(&mut from, Path::new(&unfinished)) {
+            let _ = fs::remove_file(&unfinished);
+            return Err(error);
+        }
+        for number in (1..copies).rev().filter(|number| numbered(*number).exists()) {
+            fs::rename(numbered(number), numbered(number + 1))?;
+        }
+        fs::rename(&unfinished, numbered(1))?;
     }
     from.set_len(0)
 }
 
-/// Deletes the logs of jobs that have been silent for so long.
+/// Copies what is there, then what has come meanwhile, but does not run after a program that writes without end.
+fn copy(from: &mut File, to: &Path) -> io::Result<()> {
+    let mut to = File::create(to)?;
+    for _ in 0..2 {
+        let left = from.metadata()?.len().saturating_sub(from.stream_position()?);
+        io::copy(&mut from.take(left), &mut to)?;
+    }
+    Ok(())
+}
+
+/// Whether one of the processes still runs that write into a job's folder.
+fn is_at_work(of_job: &Path) -> bool {
+    let files = of_job.read_dir().into_iter().flatten().flatten();
+    files
+        .map(|file| file.path())
+        .any(|file| file.extension().is_some_and(|e| e == "process") && is_running(&file))
+}
+
+/// Deletes the logs of jobs that have been silent for so long and of which no process runs.
 fn forget_old(of_jobs: &Path, keep: Duration) {
     #[allow(clippy::disallowed_methods, reason = "compared with times of files")]
     let now = SystemTime::now();
     for job in of_jobs.read_dir().into_iter().flatten().flatten() {
         let times = job.path().read_dir().into_iter().flatten().flatten();
         let newest = times.filter_map(|file| file.metadata().ok()?.modified().ok()).max();
+        if is_at_work(&job.path()) {
+            continue;
+        }
         let is_old = newest.is_some_and(|newest| now.duration_since(newest).is_ok_and(|age| age > keep));
         if is_old && let Err(error) = fs::remove_dir_all(job.path()) {
             tracing::warn!("old logs in {} are not deleted: {error}", job.path().display());
@@ -177,9 +203,10 @@ mod tests {
 
     #[test]
     fn logs_are_listed_and_nothing_else() {
-        let mut names: Vec<_> = list(folder().path()).into_iter().map(|file| file.name).collect();
+        let mut names: Vec<_> = list(folder().path(), "").into_iter().map(|file| file.name).collect();
         names.sort();
         assert_eq!(names, ["daemon.log", "jobs/1/worker.log"]);
+        assert_eq!(list(folder().path(), "jobs/").len(), 1);
     }
 
     #[test]

@@ -282,8 +282,8 @@ struct Rescaling {
     workers: BTreeSet<WorkerId>,
     /// Subtasks whose state stayed where it was.
     took_over: usize,
-    /// The parallelism of each vertex before.
-    former: Vec<usize>,
+    /// The parallelism of each vertex before, by the uid of its first operator.
+    former: BTreeMap<String, usize>,
     reply: oneshot::Sender<Result<RescaleReport, NotRescaled>>,
 }
 
@@ -626,6 +626,7 @@ impl State {
         self.restored_sources = std::mem::take(&mut restored.sources);
         self.running.clear();
         self.subtasks.clear();
+        self.rescaling.iter_mut().for_each(|rescaling| rescaling.took_over = 0);
         self.args.status.send_modify(|status| {
             status.subtasks.clear();
             status.unread.clear();
@@ -855,7 +856,10 @@ impl State {
             return;
         }
         let workers = self.workers.keys().copied().collect();
-        let former = self.args.graph.vertices.iter().map(|vertex| vertex.parallelism).collect();
+        let vertices = self.args.graph.vertices.iter();
+        let former =
+            vertices.filter_map(|vertex| Some((vertex.chain.first()?.uid.clone(), vertex.parallelism)));
+        let former = former.collect();
         let since = self.args.clock.now();
         self.rescaling = Some(Rescaling { since, workers, took_over: 0, former, reply });
         self.next = Some(next);
@@ -894,13 +898,16 @@ impl State {
     fn on_rescaled(&mut self) {
         let Some(rescaling) = self.rescaling.take() else { return };
         let Rescaling { since, workers, took_over, former, reply } = rescaling;
-        let now =
-            self.args.graph.vertices.iter().zip(former).filter(|(now, former)| now.parallelism != *former);
-        let vertices = now.map(|(now, former)| (now.name.clone(), former, now.parallelism)).collect();
+        let changed = self.args.graph.vertices.iter().filter_map(|now| {
+            let former = *former.get(&now.chain.first()?.uid)?;
+            (now.parallelism != former).then(|| (now.name.clone(), former, now.parallelism))
+        });
+        let vertices = changed.collect();
+        let number = self.rescaled.as_ref().map_or(0, |rescaled| rescaled.times);
         let at = self.args.clock.now();
         let kept = self.workers.keys().filter(|worker| workers.contains(worker)).count();
         let (workers, subtasks) = ((kept, self.workers.len()), (took_over, self.subtasks.len()));
-        let report = RescaleReport { at, pause_ms: at - since, workers, subtasks, vertices };
+        let report = RescaleReport { number, at, pause_ms: at - since, workers, subtasks, vertices };
         tracing::info!(job = %self.args.job, ?report, "rescaled");
         self.args.status.send_modify(|status| {
             status.rescales.push(report.clone());

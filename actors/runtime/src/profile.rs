@@ -19,8 +19,9 @@ pub const LONGEST: Duration = Duration::from_secs(60);
 /// How long a process may take to make a profile of what was sampled, and tell it: finding names takes a while.
 pub const PROFILE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Bounds of what is told: different stacks, frames of a stack, characters of a name.
+/// Bounds of what is told: different stacks, bytes of all, frames of a stack, characters of a name.
 const MOST_STACKS: usize = 4_000;
+const MOST_BYTES: usize = 8 << 20;
 const DEEPEST: usize = 160;
 const LONGEST_NAME: usize = 200;
 
@@ -46,7 +47,14 @@ pub async fn sample(duration: Duration) -> Answer<Profile> {
         }
         let mut stacks: Vec<_> = stacks.into_iter().collect();
         stacks.sort_by(|a, b| (b.1, &a.0).cmp(&(a.1, &b.0)));
-        stacks.truncate(MOST_STACKS);
+        let mut left = MOST_BYTES;
+        let fits = |(stack, _): &&(Vec<String>, u64)| {
+            let bytes: usize = stack.iter().map(String::len).sum();
+            left = left.saturating_sub(bytes);
+            left > 0
+        };
+        let whole = stacks.iter().take(MOST_STACKS).take_while(fits).count();
+        stacks.truncate(whole);
         Ok(Profile { at: Clock::new().now(), stacks })
     };
     tokio::task::spawn_blocking(resolve).await.unwrap_or_else(|error| Err(error.to_string()))

@@ -189,7 +189,10 @@ pub struct Profile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogQuestion {
     /// Which there are.
-    List,
+    List {
+        /// What their names begin with; empty: all.
+        under: String,
+    },
     /// A part of one.
     Read {
         /// Its name.

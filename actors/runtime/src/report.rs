@@ -105,6 +105,8 @@ pub struct CheckpointReport {
 /// A change of a job's parallelism.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RescaleReport {
+    /// The how many-th change of the job's parallelism it is.
+    pub number: u32,
     /// When it was done.
     pub at: Timestamp,
     /// How long it was from when sources stopped until all subtasks ran again, in milliseconds.

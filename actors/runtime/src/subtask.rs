@@ -245,8 +245,10 @@ pub struct Running {
     ended_with: Option<Vec<OperatorSnapshot>>,
     /// The last checkpoint whose barrier has passed.
     last_barrier: CheckpointId,
-    /// The checkpoint with which it has stopped: since then nothing has changed.
-    stopped_at: Option<CheckpointId>,
+    /// Whether it has stopped with a checkpoint: since then nothing has changed.
+    has_stopped: bool,
+    /// That checkpoint, if the next attempt may go on with what is here.
+    hands_over: Option<CheckpointId>,
     handover: Option<Handover>,
     snapshots: Snapshots,
     /// What sinks have prepared for each checkpoint that is not known to be complete. Each acknowledgement names all
@@ -316,7 +318,7 @@ impl Actor for Subtask {
         _: ActorRef<SubtaskMessage>,
         state: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
-        if let (Some(checkpoint), Some(handover)) = (state.stopped_at, &state.handover)
+        if let (Some(checkpoint), Some(handover)) = (state.hands_over, &state.handover)
             && !state.is_snapshotting()
         {
             handover.leave(checkpoint, state.chain.take_states());
@@ -429,7 +431,8 @@ impl Running {
             ended_with: None,
             prepared: Vec::new(),
             last_barrier: 0,
-            stopped_at: None,
+            has_stopped: false,
+            hands_over: None,
             handover,
             snapshots,
             tick_at: None,
@@ -603,7 +606,7 @@ impl Running {
         let (mut more, mut wake_at) = (false, None);
         loop {
             self.send_pending()?;
-            if self.stopped_at.is_some() {
+            if self.has_stopped {
                 break;
             }
             if self.outputs.is_blocked() {
@@ -684,7 +687,7 @@ impl Running {
         if more {
             self.tick(myself);
         } else {
-            let timer = self.chain.next_processing_time().filter(|_| self.stopped_at.is_none());
+            let timer = self.chain.next_processing_time().filter(|_| !self.has_stopped);
             // One that is due waits for the chain to be at rest: what brings it there looks again.
             let overtakes_at = self.overtakes_at().filter(|at| *at > now);
             let times = wake_at.into_iter().chain(timer).chain(rest_at).chain(overtakes_at);

@@ -200,12 +200,12 @@ pub enum LogTo<'a> {
 /// # Errors
 /// `log.filter` is none, or the file cannot be written.
 pub fn start_logging(config: &LogConfig, to: LogTo<'_>) -> Result<(), BoxError> {
-    let filter = |default: &str| -> Result<EnvFilter, BoxError> {
+    let filter = |default: &str| {
         let filter = config.filter.as_deref().unwrap_or(default);
-        let filter =
-            EnvFilter::try_new(filter).map_err(|error| format!("'log.filter' is '{filter}': {error}"))?;
-        let quiet = ["ractor=error", "ractor_cluster=error"];
-        Ok(quiet.iter().filter_map(|directive| directive.parse().ok()).fold(filter, EnvFilter::add_directive))
+        // What is said later holds.
+        let all = format!("ractor=error,ractor_cluster=error,{filter}");
+        EnvFilter::try_new(all)
+            .map_err(|error| BoxError::from(format!("'log.filter' is '{filter}': {error}")))
     };
     let (terminal, file) = match to {
         LogTo::Terminal => (filter("warn")?, None),
@@ -213,7 +213,7 @@ pub fn start_logging(config: &LogConfig, to: LogTo<'_>) -> Result<(), BoxError> 
         LogTo::File(path) => {
             let file = File::options().create(true).append(true).open(path);
             let file = file.map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
-            (EnvFilter::new("warn"), Some((filter("info")?, file)))
+            (filter("warn")?, Some((filter("info")?, file)))
         }
     };
     let is_json = config.format == LogFormat::Json;

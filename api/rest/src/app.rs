@@ -21,6 +21,9 @@ const SHOWN: usize = 500;
 /// Ended jobs that are kept here.
 const REMEMBERED: usize = 500;
 
+/// Where a worker has spent its time, and when that was found, if it is known.
+pub type Known = Arc<tokio::sync::Mutex<Option<(i64, Profile)>>>;
+
 /// State of the server.
 pub struct App {
     /// The way to the JobManager.
@@ -32,7 +35,7 @@ pub struct App {
     /// Jobs that have ended: nothing changes in them any more.
     pub ended: Mutex<BTreeMap<JobId, Observed>>,
     /// Where workers have spent their time, a moment ago.
-    pub profiles: tokio::sync::Mutex<BTreeMap<(JobId, WorkerId), Profile>>,
+    pub profiles: Mutex<BTreeMap<(JobId, WorkerId), Known>>,
     /// Savepoints that were asked for.
     pub operations: Operations,
     /// File names of programs that were uploaded here, by their hash.

@@ -5,6 +5,9 @@ use axum::response::{IntoResponse, Response};
 use hurtig_runtime::daemon::client::ClientError;
 use serde_json::json;
 
+/// What a refusal may say that there is none of.
+const MISSING: [&str; 4] = ["job", "log", "TaskManager", "worker"];
+
 /// An error of a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{sentence}")]
@@ -40,7 +43,9 @@ impl ApiError {
 impl From<ClientError> for ApiError {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Refused(sentence) if sentence.starts_with("there is no ") => {
+            ClientError::Refused(sentence)
+                if MISSING.iter().any(|what| sentence.starts_with(&format!("there is no {what}"))) =>
+            {
                 Self::not_found(sentence)
             }
             ClientError::Refused(sentence) => Self::new(StatusCode::CONFLICT, sentence),

@@ -142,7 +142,7 @@ impl Server {
             config,
             clock: Clock::new(),
             ended: Default::default(),
-            profiles: tokio::sync::Mutex::default(),
+            profiles: Default::default(),
             operations: Operations::default(),
             names: Default::default(),
             guard: Arc::clone(&guarded),

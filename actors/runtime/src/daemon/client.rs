@@ -359,12 +359,15 @@ impl ClusterClient {
         self.ask_answer(&ClientRequest::Profile { job, worker, duration }, limit).await
     }
 
-    /// The log files of the JobManager, or of a TaskManager by its name, the newest first.
+    /// The log files of the JobManager, or of a TaskManager by its name, whose names begin so; the newest first.
     ///
     /// # Errors
     /// There is no such TaskManager, or it or the JobManager is gone.
-    pub async fn logs(&self, of: Option<&str>) -> Result<Vec<LogFile>, ClientError> {
-        let request = ClientRequest::Logs { of: of.map(str::to_owned), question: LogQuestion::List };
+    pub async fn logs(&self, of: Option<&str>, under: &str) -> Result<Vec<LogFile>, ClientError> {
+        let request = ClientRequest::Logs {
+            of: of.map(str::to_owned),
+            question: LogQuestion::List { under: under.to_owned() },
+        };
         match self.ask_answer(&request, ASK_TIMEOUT).await? {
             LogAnswer::Files(files) => Ok(files),
             LogAnswer::Part(_) => Err(ClientError::Refused("it answers something else".into())),

@@ -407,6 +407,10 @@ impl State {
             let _ = reply.send(Err(why.into()));
             return;
         }
+        if self.progress.is_stopping() {
+            let _ = reply.send(Err("the job is about to stop with a savepoint".into()));
+            return;
+        }
         let checkpoint = self.trigger(purpose);
         self.replies.insert(checkpoint, reply);
     }

@@ -107,8 +107,7 @@ impl Progress {
         let due = self.last_triggered.saturating_add(self.interval_ms?);
         let after_pause = self.last_ended.saturating_add(self.min_pause_ms);
         let periodic = self.pending.values().filter(|pending| pending.purpose == Purpose::Periodic).count();
-        let stopping = self.pending.values().any(|pending| pending.barrier.stop);
-        (periodic < self.max_concurrent && !stopping).then_some(due.max(after_pause))
+        (periodic < self.max_concurrent && !self.is_stopping()).then_some(due.max(after_pause))
     }
 
     /// When the oldest checkpoint under way times out.
@@ -179,6 +178,11 @@ impl Progress {
         let pending = self.pending.get(&checkpoint)?;
         let complete = pending.missing.is_empty() && pending.missing_sources.is_empty();
         complete.then(|| self.pending.remove(&checkpoint)).flatten()
+    }
+
+    /// Whether one is under way with which subtasks stop.
+    pub fn is_stopping(&self) -> bool {
+        self.pending.values().any(|pending| pending.barrier.stop)
     }
 
     /// Whether a checkpoint is under way.

@@ -118,7 +118,6 @@ pub async fn load(
     let (store, metadata) = CheckpointStore::load(location).await.map_err(|error| unread(&error))?;
     let store = store.with_copies(copies);
     let restored = read(&store, config, graph, Arc::new(metadata), job, subtasks, Some(handover)).await;
-    handover.clear();
     let restored = restored.map_err(|error| unread(&error))?;
     Ok(restored.subtasks.into_iter().collect())
 }
@@ -135,24 +134,29 @@ async fn read(
     let vertices: Vec<_> = (0..graph.vertices.len()).map(|vertex| graph.operators_of(vertex)).collect();
     let plan =
         RestorePlan::new(&metadata, &vertices, graph.max_parallelism, config.restore.allow_non_restored)?;
+    // All at once and first, so that what nobody takes does not lie in memory while files are read.
+    let mut left = HashMap::new();
+    for id in wanted {
+        let parallelism = graph.vertices[id.vertex].parallelism;
+        let range = KeyGroupRange::of_subtask(id.index, parallelism, graph.max_parallelism);
+        let handover = handover.filter(|_| metadata.job == job && !metadata.savepoint);
+        let of_subtask = handover.and_then(|all| all.take(metadata.checkpoint, &vertices[id.vertex], range));
+        left.extend(of_subtask.map(|of_subtask| (*id, of_subtask)));
+    }
+    handover.iter().for_each(|handover| handover.clear());
     let heads = RestorePlan::heads(&metadata, store).await?;
     let mut subtasks = HashMap::new();
     for id in wanted {
         let (operators, parallelism) = (&vertices[id.vertex], graph.vertices[id.vertex].parallelism);
-        let range = KeyGroupRange::of_subtask(id.index, parallelism, graph.max_parallelism);
-        let handover = handover.filter(|_| metadata.job == job && !metadata.savepoint);
-        let left = handover.and_then(|left| left.take(metadata.checkpoint, operators, range));
-        let from = (&*metadata, store);
+        let (from, left) = ((&*metadata, store), left.remove(id));
         let parts = match left {
             None => plan.read(from, &heads, operators, id.index, parallelism).await?,
             Some(_) => plan.read_unkeyed(from, &heads, operators, id.index, parallelism).await?,
         };
         let base = base_of(&metadata, job, operators, id.index);
         let in_flight = in_flight(heads.in_flight(), &metadata, graph, *id)?;
-        subtasks.insert(
-            *id,
-            RestoredSubtask { operators: parts, in_flight, base, left: left.unwrap_or_default() },
-        );
+        let left = left.unwrap_or_default();
+        subtasks.insert(*id, RestoredSubtask { operators: parts, in_flight, base, left });
     }
     let sources = metadata.sources.iter().map(|source| (source.uid.clone(), source.bytes.to_vec())).collect();
     Ok(Restored { metadata: Some(metadata), subtasks, sources })

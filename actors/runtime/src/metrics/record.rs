@@ -51,12 +51,16 @@ pub fn job(into: &dyn Recorder, job: &Observed, now: Timestamp) {
 
 /// Records what users' functions have recorded, under the name that Flink gives metrics of operators.
 fn users(into: &dyn Recorder, readings: &[Reading], of_task: &[Label]) {
-    for Reading { name, labels, value, is_counter } in readings {
-        let labels = labels.iter().map(|(key, value)| Label::new(key.clone(), value.clone()));
+    for Reading { name, labels, value, is_counter } in readings.iter().filter(|read| read.value.is_finite()) {
+        // No name of a label may come twice.
+        let own = |key: &str| match of_task.iter().any(|label| label.key() == key) {
+            true => format!("user_{key}"),
+            false => key.to_string(),
+        };
+        let labels = labels.iter().map(|(key, value)| Label::new(own(key), value.clone()));
         let labels: Vec<_> = of_task.iter().cloned().chain(labels).collect();
         let key = Key::from_parts(format!("{USERS}_{name}"), labels);
-        // A sum may have a fraction, which counters here have not.
-        if *is_counter && value.fract() == 0.0 {
+        if *is_counter {
             into.register_counter(&key, &METADATA).absolute(*value as u64);
         } else {
             into.register_gauge(&key, &METADATA).set(*value);

@@ -40,8 +40,9 @@ impl HistogramFn for Buckets {
     }
 }
 
-/// Series of the functions of one subtask; more are not recorded.
-const MOST_SERIES: usize = 500;
+/// Readings of what the functions of one subtask record, and characters of a name with its labels: more is not recorded.
+const MOST_READINGS: usize = 300;
+const LONGEST_KEY: usize = 200;
 
 /// Names and values of labels.
 type Labels = Vec<(String, String)>;
@@ -71,8 +72,8 @@ impl Reading {
 #[derive(Default)]
 pub struct Registry {
     values: Mutex<BTreeMap<String, BTreeMap<Labels, Value>>>,
-    series: AtomicU64,
-    /// Series that are kept, if there is a limit.
+    readings: AtomicU64,
+    /// Readings that it may come to, if there is a limit.
     most: Option<u64>,
     meanings: Mutex<BTreeMap<String, String>>,
 }
@@ -80,7 +81,7 @@ pub struct Registry {
 impl Registry {
     /// One for what users' functions record, who may name more than memory has room for.
     pub fn of_functions() -> Self {
-        Registry { most: Some(MOST_SERIES as u64), ..Registry::default() }
+        Registry { most: Some(MOST_READINGS as u64), ..Registry::default() }
     }
 
     /// The value under a key; `None` if there are too many.
@@ -88,15 +89,32 @@ impl Registry {
         let labels: Vec<_> =
             key.labels().map(|label| (label.key().to_string(), label.value().to_string())).collect();
         let mut values = self.values.lock();
-        let of_name = values.entry(key.name().to_string()).or_default();
-        if let Some(value) = of_name.get(&labels) {
+        if let Some(value) = values.get(key.name()).and_then(|of_name| of_name.get(&labels)) {
             return Some(value.clone());
         }
-        let has_room = self.series.fetch_add(1, Relaxed) < self.most.unwrap_or(u64::MAX);
-        has_room.then(|| of_name.entry(labels).or_insert_with(make).clone())
+        let value = make();
+        if let Some(most) = self.most {
+            let length =
+                key.name().len() + labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+            let readings = match value {
+                Value::Histogram(_) => BOUNDS.len() as u64 + 3,
+                Value::Counter(_) | Value::Gauge(_) => 1,
+            };
+            let all = self.readings.load(Relaxed) + readings;
+            if length > LONGEST_KEY || all > most {
+                return None;
+            }
+            self.readings.store(all, Relaxed);
+        }
+        values.entry(key.name().to_string()).or_default().insert(labels, value.clone());
+        Some(value)
     }
 
     fn describe(&self, name: KeyName, meaning: SharedString) {
+        if self.most.is_some() {
+            // What is told of functions has none.
+            return;
+        }
         self.meanings.lock().entry(name.as_str().to_string()).or_insert_with(|| meaning.into_owned());
     }
 
@@ -119,7 +137,8 @@ impl Registry {
                             add("_bucket", Some(bound.to_string()), count as f64, true);
                         }
                         add("_bucket", Some("+Inf".into()), counts.count as f64, true);
-                        add("_sum", None, counts.sum, true);
+                        // It may have a fraction.
+                        add("_sum", None, counts.sum, false);
                         add("_count", None, counts.count as f64, true);
                     }
                 }
@@ -172,13 +191,19 @@ fn clean(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | ':') { c } else { '_' }).collect()
 }
 
+/// A label's name, of which Prometheus allows less.
+fn clean_label(name: &str) -> String {
+    let name = clean(name).replace(':', "_");
+    if name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') { name } else { format!("_{name}") }
+}
+
 fn line(text: &mut String, name: &str, labels: &[(String, String)], bound: Option<&str>, value: f64) {
     text.push_str(name);
     let bound = bound.map(|bound| ("le".to_string(), bound.to_string()));
     for (at, (key, value)) in labels.iter().chain(&bound).enumerate() {
         text.push(if at == 0 { '{' } else { ',' });
         let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        let _ = write!(text, "{}=\"{value}\"", clean(key));
+        let _ = write!(text, "{}=\"{value}\"", clean_label(key));
     }
     if bound.is_some() || !labels.is_empty() {
         text.push('}');
@@ -254,13 +279,16 @@ mod tests {
     fn a_function_that_makes_metrics_without_end_fills_no_memory() {
         let registry = Registry::of_functions();
         metrics::with_local_recorder(&registry, || {
-            for n in 0..10_000 {
+            for n in 0..2_000 {
                 metrics::counter!("users", "id" => n.to_string()).increment(1);
+                metrics::gauge!(format!("user_{n}")).set(1.0);
+                metrics::counter!("long", "name" => "x".repeat(n)).increment(1);
             }
             metrics::counter!("users", "id" => "0").increment(1);
         });
         let readings = registry.readings();
-        assert_eq!(readings.len(), MOST_SERIES);
-        assert_eq!(readings.iter().map(|reading| reading.value).sum::<f64>(), MOST_SERIES as f64 + 1.0);
+        assert_eq!(readings.len(), MOST_READINGS);
+        assert_eq!(readings.iter().map(|reading| reading.value).sum::<f64>(), MOST_READINGS as f64 + 1.0);
+        assert!(registry.values.lock().len() <= MOST_READINGS);
     }
 }

@@ -161,6 +161,14 @@ fn start_time(process: u32) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// Whether the process still runs that was written down in a file.
+pub fn is_running(recorded: &Path) -> bool {
+    let text = std::fs::read_to_string(recorded).unwrap_or_default();
+    let parts =
+        text.split_once(' ').and_then(|(id, started)| Some((id.parse().ok()?, started.parse().ok()?)));
+    parts.is_some_and(|(process, started): (u32, u64)| start_time(process) == Some(started))
+}
+
 /// Ends the process that was started with a log, if it still runs; for one that an earlier daemon has started.
 pub fn kill_recorded(log: &Path) {
     let Ok(text) = std::fs::read_to_string(log.with_extension("process")) else { return };

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::machine::Machine;
 use crate::master::coordinator::SavepointReply;
 use crate::master::{Arguments as JobMasterArguments, DEPOSED, JobMaster, JobMasterMessage};
-use crate::node::{Node, NodeEvent, Peer, PeerId, Reply, decode};
+use crate::node::{Node, NodeEvent, Peer, PeerId, Reply, TellError, decode};
 use crate::observe::Observer;
 use crate::process::worker::{any_port, node_options, store_of};
 use crate::process::{Built, Replan};
@@ -352,13 +352,20 @@ impl State {
         if let Some(peer) = &self.job_manager
             && let Err(error) = peer.tell(message)
         {
-            // What it has not heard it is told again when it is back.
-            tracing::debug!("the JobManager is not told: {error}");
+            match error {
+                TellError::TooLong { .. } | TellError::Encode(_) => {
+                    tracing::error!("the JobManager cannot be told: {error}");
+                }
+                // What it has not heard it is told again when it is back.
+                _ => tracing::debug!("the JobManager is not told: {error}"),
+            }
         }
     }
 
     fn show(&self) {
-        let status = self.status.borrow().clone();
+        let mut status = self.status.borrow().clone();
+        // They are with what is observed, for those who ask.
+        status.subtasks.values_mut().for_each(|report| report.users.clear());
         if status.state.is_terminal() {
             let last = self.observer.observation(None);
             self.tell_job_manager(&FromMaster::Observed(Box::new(last)));

@@ -428,6 +428,7 @@ impl State {
                 }
                 None => Ok(BTreeMap::new()),
             };
+            handover.clear();
             let message = match restored {
                 Ok(mut restored) => {
                     let execution = ExecutionGraph::new(&graph);

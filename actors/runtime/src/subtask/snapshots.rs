@@ -154,7 +154,8 @@ impl Running {
     /// Begins to write a snapshot, given without what is still to be drained, beside the subtask.
     pub(super) fn begin_snapshot(&mut self, barrier: Barrier, mut operators: Vec<OperatorSnapshot>) {
         let checkpoint = barrier.checkpoint;
-        self.stopped_at = barrier.stop.then_some(checkpoint);
+        self.has_stopped = barrier.stop;
+        self.hands_over = (barrier.stop && barrier.savepoint.is_none()).then_some(checkpoint);
         for operator in &mut operators {
             let committables = std::mem::take(&mut operator.committables);
             if !committables.is_empty() {
@@ -383,8 +384,7 @@ impl Running {
         if self.snapshots.writing.is_none() {
             return Ok(None);
         }
-        let waits =
-            self.snapshots.held.is_some() || !self.snapshots.waiting.is_empty() || self.stopped_at.is_some();
+        let waits = self.snapshots.held.is_some() || !self.snapshots.waiting.is_empty() || self.has_stopped;
         let slice = if waits { LARGE_SLICE } else { SLICE };
         let has_room = self.is_drained() || self.drain(slice)?;
         self.snapshots.credit_ns = 0;

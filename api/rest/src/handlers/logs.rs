@@ -3,7 +3,7 @@
 use crate::app::{App, Shared};
 use crate::error::{ApiError, Result};
 use axum::extract::{Path, Query};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hurtig_dataflow::ids::JobId;
 use hurtig_runtime::protocol::LogFile;
@@ -15,7 +15,7 @@ const MOST_OUTPUTS: usize = 20;
 
 /// Where a part of a file begins.
 #[derive(Deserialize)]
-pub struct From {
+pub struct Begin {
     /// In bytes; unset: such that the part is the file's end.
     from: Option<u64>,
 }
@@ -28,31 +28,28 @@ fn own(of: Option<&str>) -> &'static str {
 async fn list(app: &App, of: Option<&str>) -> Result {
     let row =
         |file: LogFile| json!({ "name": file.name, "size": file.size_bytes, "mtime": file.modified_at });
-    let files: Vec<Value> = app.client.logs(of).await?.into_iter().map(row).collect();
+    let files: Vec<Value> = app.client.logs(of, "").await?.into_iter().map(row).collect();
     Ok(json!({ "logs": files }).into())
 }
 
 /// A part of a file as text. Its bytes are whatever a program has printed.
 async fn part(app: &App, of: Option<&str>, name: &str, from: Option<u64>) -> Result<Response> {
     let part = app.client.log(of, name, from).await?;
-    let headers = [
-        (header::CONTENT_TYPE, "text/plain; charset=UTF-8".to_string()),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_string()),
-        (header::CONTENT_RANGE, content_range(part.offset, part.bytes.len() as u64, part.size_bytes)),
-    ];
-    Ok((headers, String::from_utf8_lossy(&part.bytes).into_owned()).into_response())
-}
-
-fn content_range(offset: u64, length: u64, size: u64) -> String {
-    match length {
-        0 => format!("bytes */{size}"),
-        length => format!("bytes {offset}-{}/{size}", offset + length - 1),
+    let headers =
+        [(header::CONTENT_TYPE, "text/plain; charset=UTF-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    let (length, size) = (part.bytes.len() as u64, part.size_bytes);
+    let mut answer = (headers, String::from_utf8_lossy(&part.bytes).into_owned()).into_response();
+    if from.is_some() && length > 0 {
+        *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let range = format!("bytes {}-{}/{size}", part.offset, part.offset + length - 1);
+        answer.headers_mut().extend(range.parse().map(|range| (header::CONTENT_RANGE, range)));
     }
+    Ok(answer)
 }
 
 /// What the processes of jobs have printed last.
 async fn outputs(app: &App, of: Option<&str>) -> Result<Response> {
-    let files = app.client.logs(of).await?;
+    let files = app.client.logs(of, "").await?;
     let outputs = files.iter().filter(|file| file.name.ends_with(".out") && file.size_bytes > 0);
     let mut all = String::new();
     for LogFile { name, .. } in outputs.take(MOST_OUTPUTS) {
@@ -72,7 +69,7 @@ pub async fn of_jobmanager(app: Shared) -> Result {
 pub async fn part_of_jobmanager(
     app: Shared,
     Path(name): Path<String>,
-    Query(From { from }): Query<From>,
+    Query(Begin { from }): Query<Begin>,
 ) -> Result<Response> {
     part(&app, None, &name, from).await
 }
@@ -96,7 +93,7 @@ pub async fn of_taskmanager(app: Shared, Path(id): Path<String>) -> Result {
 pub async fn part_of_taskmanager(
     app: Shared,
     Path((id, name)): Path<(String, String)>,
-    Query(From { from }): Query<From>,
+    Query(Begin { from }): Query<Begin>,
 ) -> Result<Response> {
     part(&app, Some(&id), &name, from).await
 }
@@ -119,15 +116,18 @@ pub async fn taskmanager_outputs(app: Shared, Path(id): Path<String>) -> Result<
 pub async fn of_job(app: &App, job: JobId) -> std::result::Result<Vec<(Option<String>, LogFile)>, ApiError> {
     let task_managers = app.client.overview().await?.task_managers;
     let folder = format!("jobs/{job}/");
+    let daemons = [None].into_iter().chain(task_managers.into_iter().map(|found| Some(found.name)));
+    let asked = daemons.map(|of| async {
+        let files = app.client.logs(of.as_deref(), &folder).await;
+        (of, files)
+    });
     let mut all = Vec::new();
-    for of in [None].into_iter().chain(task_managers.into_iter().map(|found| Some(found.name))) {
-        let files = match app.client.logs(of.as_deref()).await {
-            Ok(files) => files,
+    for (of, files) in futures::future::join_all(asked).await {
+        match files {
+            Ok(files) => all.extend(files.into_iter().map(|file| (of.clone(), file))),
             Err(error) if of.is_none() => return Err(error.into()),
-            Err(_) => continue,
-        };
-        let of_job = files.into_iter().filter(|file| file.name.starts_with(&folder));
-        all.extend(of_job.map(|file| (of.clone(), file)));
+            Err(_) => {}
+        }
     }
     Ok(all)
 }

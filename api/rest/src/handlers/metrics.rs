@@ -107,7 +107,8 @@ pub async fn subtasks(
     let (view, at) = find(&app, &job, &vertex).await?;
     let all = task_metrics(&view, at);
     let Some(names) = query.names() else {
-        let names: BTreeSet<_> = all.into_iter().map(|(_, name, _)| name).collect();
+        let own = TASK.iter().map(|metric| Cow::from(metric.name));
+        let names: BTreeSet<_> = own.chain(all.into_iter().map(|(_, name, _)| name)).collect();
         let names = names.into_iter().map(|name| json!({ "id": name }));
         return Ok(names.collect::<Value>().into());
     };

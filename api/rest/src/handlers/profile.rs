@@ -8,6 +8,7 @@ use hurtig_runtime::protocol::Profile;
 use hurtig_runtime::worker::links::WorkerId;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a worker is sampled for whoever asks now and then.
@@ -52,15 +53,22 @@ impl Node {
 /// # Errors
 /// There is no such worker, or it cannot be sampled.
 pub async fn sample(app: &App, view: &View, worker: WorkerId, duration: Duration) -> Result<Profile> {
-    let (job, now) = (view.job.status.id, app.clock.now());
-    // Held while a worker is sampled: nobody else gets to sample it meanwhile, but waits for what is found.
-    let mut known = app.profiles.lock().await;
-    known.retain(|_, profile| now - profile.at < FRESH_MS);
-    if let Some(profile) = known.get(&(job, worker)) {
+    let job = view.job.status.id;
+    let known = {
+        let mut all = app.profiles.lock();
+        // What nobody waits for is made anew if it is asked for.
+        all.retain(|key, known| *key == (job, worker) || Arc::strong_count(known) > 1);
+        Arc::clone(all.entry((job, worker)).or_default())
+    };
+    // Held while the worker is sampled: whoever else asks waits for what is found.
+    let mut known = known.lock().await;
+    if let Some((at, profile)) = &*known
+        && app.clock.now() - at < FRESH_MS
+    {
         return Ok(profile.clone());
     }
     let profile = app.client.profile(job, worker, duration).await?;
-    known.insert((job, worker), profile.clone());
+    *known = Some((app.clock.now(), profile.clone()));
     Ok(profile)
 }
 
@@ -74,10 +82,13 @@ pub async fn of_vertex(app: Shared, Path((job, vertex)): Path<(String, String)>)
     }
     let workers: BTreeSet<WorkerId> =
         view.subtasks(at).filter_map(|subtask| Some(subtask.seen?.worker)).collect();
-    let mut profiles = Vec::new();
-    for worker in workers {
-        profiles.push(sample(&app, &view, worker, SHORT).await?);
+    let sampled = workers.into_iter().map(|worker| sample(&app, &view, worker, SHORT));
+    let mut sampled = futures::future::join_all(sampled).await;
+    // One that is just lost does not hide the others.
+    if sampled.iter().any(Result::is_ok) {
+        sampled.retain(Result::is_ok);
     }
+    let profiles = sampled.into_iter().collect::<Result<Vec<_>>>()?;
     let ended = profiles.iter().map(|profile| profile.at).max();
     Ok(json!({ "endTimestamp": ended, "data": Node::of(&profiles).as_json("root") }).into())
 }

@@ -20,7 +20,7 @@ pub async fn of_daemon(app: Shared, Path(daemon): Path<String>) -> PageResult {
 }
 
 pub(super) async fn make(app: &App, daemon: &str) -> PageResult {
-    let files = app.client.logs(of(daemon)).await?;
+    let files = app.client.logs(of(daemon), "").await?;
     let files: Vec<_> = files.into_iter().map(|file| (of(daemon).map(str::to_owned), file)).collect();
     Ok(Page {
         title: format!("Logs of {daemon}"),

@@ -13,7 +13,7 @@ const CUMULATIVE: u32 = 2;
 pub(super) async fn send(address: &str, readings: &[Reading], now: i64) -> io::Result<()> {
     let url = format!("{}/v1/metrics", address.trim_end_matches('/'));
     let body = request(readings, now).to_string();
-    let client = reqwest::Client::new();
+    let client = reqwest::Client::builder().build().map_err(io::Error::other)?;
     let sent = client.post(url).header("content-type", "application/json").body(body).send().await;
     let answer = sent.map_err(|error| io::Error::other(hurtig_dataflow::error::describe(&error)))?;
     if answer.status().is_success() {

@@ -362,8 +362,8 @@ impl Job {
         let known = &self.remembered.status;
         status.last_checkpoint = status.last_checkpoint.or_else(|| known.last_checkpoint.clone());
         status.last_savepoint = status.last_savepoint.or_else(|| known.last_savepoint.clone());
-        let newest = known.rescales.last().map(|rescale| rescale.at);
-        let new = std::mem::take(&mut status.rescales).into_iter().filter(|new| Some(new.at) > newest);
+        let newest = known.rescales.last().map(|rescale| rescale.number);
+        let new = std::mem::take(&mut status.rescales).into_iter().filter(|new| Some(new.number) > newest);
         let mut rescales: Vec<_> = known.rescales.iter().cloned().chain(new).collect();
         rescales.drain(..rescales.len().saturating_sub(REMEMBERED_RESCALES));
         status.rescales = rescales;
