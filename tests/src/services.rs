@@ -1,6 +1,6 @@
 //! Services of others that tests speak to: real ones, started for the test and ended with it.
 
-use crate::http::get;
+use crate::http::{get, request};
 use crate::processes::wait_until;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -205,7 +205,8 @@ impl Prometheus {
             .arg(format!("--web.listen-address={address}"));
         let server = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let server = server.expect("prometheus starts: scripts/test installs it");
-        wait_until("Prometheus", START, || TcpStream::connect(address).is_ok());
+        let is_ready = || request(address, "GET", "/-/ready", &[], &[]).status == 200;
+        wait_until("Prometheus", START, || TcpStream::connect(address).is_ok() && is_ready());
         Prometheus { server, address, _folder: folder }
     }
 

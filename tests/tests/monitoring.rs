@@ -73,7 +73,7 @@ fn logs_of_daemons_and_jobs_are_shown_and_nothing_else_is() {
     let worker = of_taskmanager.iter().find(|name| name.starts_with(&format!("jobs/{job}/worker-")));
     assert!(worker.is_some(), "{of_taskmanager:?}");
     let own = text(page, "/jobmanager/log");
-    assert!(own.status == 200 && own.body.contains("TaskManager"), "{}", own.body);
+    assert!(own.status == 200 && own.body.contains("offers 2 slots"), "{}", own.body);
     let part = text(page, &format!("/jobmanager/logs/jobs/{job}/master.log?from=5"));
     assert!(part.status == 206 && part.head.contains("content-range: bytes 5-"), "{}", part.head);
     for outside in

@@ -5,6 +5,7 @@ use hurtig::prelude::*;
 use hurtig_examples::{actor_api, enrichment, flights, late_data, session_windows, stock_alerts, word_count};
 use hurtig_tests::faults::{Crashes, Seed, seeds, tell_seed};
 use hurtig_tests::{folders, jobs};
+use std::path::Path;
 use std::sync::Arc;
 
 #[test]
@@ -94,16 +95,16 @@ fn example_actor_api_tells_every_alert_at_least_once() {
 
 #[test]
 fn example_flights() {
+    let options = |out: &Path| flights::Options {
+        data: folders::flights_data(),
+        out: out.to_path_buf(),
+        rate: 0,
+        live: false,
+    };
     let run = |config: &Config, crashes: Option<Crashes>| {
         let out = tempfile::tempdir().expect("a folder");
         let env = Environment::new();
-        let options = flights::Options {
-            data: folders::flights_data(),
-            out: out.path().to_path_buf(),
-            rate: 0,
-            live: false,
-        };
-        flights::job(&env, &options);
+        flights::job(&env, &options(out.path()));
         let faults = crashes.map(|crashes| Arc::new(crashes) as _);
         let (status, restored) = jobs::run(async {
             let job = jobs::start(&env, config, faults).await.expect("the job starts");
@@ -132,7 +133,40 @@ fn example_flights() {
             }
         }
     }
-    println!("{restarted} of {count} runs restarted; {restored} attempts began with a checkpoint");
+    // From savepoint to savepoint, at other parallelisms.
+    let (out, savepoints) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (mut from, mut legs) = (None, 0);
+    for parallelism in [2, 7, 1, 3] {
+        let env = Environment::new();
+        flights::job(&env, &options(out.path()));
+        let mut config = jobs::config(parallelism, Some(std::time::Duration::from_millis(20)));
+        config.restore.from = from.take();
+        let savepoint = jobs::run(async {
+            let job = jobs::start(&env, &config, None).await.expect("the job starts");
+            let mut savepoint = None;
+            if legs < 3 {
+                job.client.wait_until(|status| status.checkpoints_completed > 1).await.expect("it runs");
+                // It may have read everything by now.
+                savepoint = job.client.stop(Some(&savepoints.path().display().to_string())).await.ok();
+            }
+            job.finish().await.expect("the job finishes");
+            savepoint
+        });
+        legs += 1;
+        match savepoint {
+            Some(savepoint) => from = Some(savepoint.into()),
+            None => break,
+        }
+    }
+    assert!(legs > 1, "one leg");
+    for (output, expected) in &expected {
+        if let Err(difference) = folders::compare(expected, &folders::sorted_rows(&out.path().join(output))) {
+            panic!("{output} after {legs} legs: {difference}");
+        }
+    }
+    println!(
+        "{restarted} of {count} runs restarted; {restored} attempts began with a checkpoint; {legs} legs"
+    );
     assert!(count < 5 || restarted > count / 2, "only {restarted} of {count} runs restarted");
     assert!(count < 5 || restored > 0, "no attempt began with a checkpoint");
 }

@@ -1,6 +1,6 @@
 //! Windows of all kinds, and joins in windows.
 
-use super::{EVENTS, EVENTS_PER_SECOND, SEEDS, check_crashes, check_events, check_two, shown};
+use super::{EVENTS, EVENTS_PER_SECOND, SEEDS, check_crashes, check_events, check_two, shown, two};
 use hurtig::dataflow::state::ItemList;
 use hurtig::prelude::*;
 use hurtig_tests::events::{Event, events};
@@ -287,9 +287,11 @@ fn late_records_within_the_allowed_lateness_are_in_the_last_result_of_their_wind
 
 #[test]
 fn a_window_join_finds_each_pair_though_records_are_late() {
-    check_two(|left, right| {
-        let pairs = hasty(left, "hasty-left")
-            .join(&hasty(right, "hasty-right"))
+    // How late they are depends on how far a reader is with each of its splits.
+    check_crashes(EVENTS / 4, None, seeds(SEEDS), |env| {
+        let (left, right) = two(env);
+        let pairs = hasty(&left, "hasty-left")
+            .join(&hasty(&right, "hasty-right"))
             .where_(|event| event.key)
             .equal_to(|event| event.key)
             .window(TumblingEventTimeWindows::of(Duration::from_millis(300)))
@@ -297,7 +299,8 @@ fn a_window_join_finds_each_pair_though_records_are_late() {
             .apply(|left, right| (left.n, right.n))
             .uid("pairs");
         // A window that fires again for a late record gives its pairs once more.
-        pairs.key_by(|pair| *pair).count().uid("counts").filter(|(_, count)| *count == 1).uid("first")
+        let counted = pairs.key_by(|pair| *pair).count().uid("counts");
+        shown(&counted.filter(|(_, count)| *count == 1).uid("first"))
     });
 }
 

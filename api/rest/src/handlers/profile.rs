@@ -18,6 +18,12 @@ const SHORT: Duration = Duration::from_secs(1);
 /// all the time.
 const FRESH_MS: i64 = 10_000;
 
+/// Calls within one another that are told: readers of JSON go no deeper than 128, of which each takes two.
+const DEEPEST: usize = 60;
+
+/// Part of the name of the function in which every thread begins; those that have called it say nothing.
+const THREAD_BEGINS: &str = "__rust_begin_short_backtrace";
+
 /// A function, how often it was met in a stack, and what it has called.
 #[derive(Debug, Default)]
 pub struct Node {
@@ -34,7 +40,8 @@ impl Node {
         for (stack, count) in profiles.iter().flat_map(|profile| &profile.stacks) {
             root.count += count;
             let mut at = &mut root;
-            for name in stack {
+            let begins = stack.iter().rposition(|name| name.contains(THREAD_BEGINS)).map_or(0, |at| at + 1);
+            for name in stack[begins..].iter().take(DEEPEST) {
                 at = at.calls.entry(name.clone()).or_default();
                 at.count += count;
             }
