@@ -42,7 +42,7 @@ fn prometheus_and_graphite_see_the_rate_at_which_records_come() {
     let defines = [format!("metrics.graphite={}", graphite.address), "metrics.interval=1s".into()];
     let (_cluster, page, _) = start(&defines);
     let prometheus = Prometheus::start(page);
-    let rate = "sum(rate(flink_taskmanager_job_task_numRecordsOut{task_name=~\"events.*\"}[10s]))";
+    let rate = "sum(rate(flink_taskmanager_job_task_numRecordsOut{task_name=\"Generator\"}[10s]))";
     wait_until("the right rate in Prometheus", SOON, || {
         let found = prometheus.query(rate);
         matches!(found[..], [found] if (found / RATE - 1.0).abs() < 0.1)
@@ -74,7 +74,7 @@ fn logs_of_daemons_and_jobs_are_shown_and_nothing_else_is() {
     assert!(worker.is_some(), "{of_taskmanager:?}");
     let own = text(page, "/jobmanager/log");
     assert!(own.status == 200 && own.body.contains("offers 2 slots"), "{}", own.body);
-    let part = text(page, &format!("/jobmanager/logs/jobs/{job}/master.log?from=5"));
+    let part = text(page, "/jobmanager/logs/jobmanager.log?from=5");
     assert!(part.status == 206 && part.head.contains("content-range: bytes 5-"), "{}", part.head);
     for outside in
         ["..%2f..%2fcerts%2fca.key", "%2fetc%2fpasswd", &format!("jobs/{job}/../../../x.log"), "jobs"]
@@ -84,8 +84,10 @@ fn logs_of_daemons_and_jobs_are_shown_and_nothing_else_is() {
     }
     assert_eq!(text(page, "/taskmanagers/nobody/logs").status, 404);
 
-    let said = cluster.call(&["logs", &job, "--name", "master", "-n", "3"]);
-    assert!(said.starts_with("==> jobs/") && said.contains("master.log on jobmanager <=="), "{said}");
+    let said = cluster.call(&["logs", "--of", "jobmanager", "--name", "jobmanager.log", "-n", "2"]);
+    assert!(said.starts_with("==> jobmanager.log on jobmanager <==") && said.lines().count() == 3, "{said}");
+    let of_job = cluster.call(&["logs", &job, "--list"]);
+    assert!(of_job.contains("master.log") && of_job.contains("worker-"), "{of_job}");
     let all: Value = serde_json::from_str(&cluster.call(&["logs", "--list", "--json"])).expect("JSON");
     let on: std::collections::BTreeSet<_> =
         all.as_array().into_iter().flatten().filter_map(|row| row["on"].as_str()).collect();
