@@ -19,6 +19,35 @@ enum Value {
     Histogram(Arc<Buckets>),
 }
 
+/// One number of a value, as it is told: a histogram is several.
+struct Part {
+    /// What its name has behind that of the metric.
+    ending: &'static str,
+    /// The upper bound, of a bucket.
+    bound: Option<String>,
+    value: f64,
+    is_counter: bool,
+}
+
+impl Value {
+    fn parts(&self) -> Vec<Part> {
+        let part = |ending, bound, value, is_counter| Part { ending, bound, value, is_counter };
+        match self {
+            Value::Counter(value) => vec![part("", None, value.load(Relaxed) as f64, true)],
+            Value::Gauge(value) => vec![part("", None, f64::from_bits(value.load(Relaxed)), false)],
+            Value::Histogram(buckets) => {
+                let counts = *buckets.0.lock();
+                let below = BOUNDS.iter().zip(counts.below).map(|(bound, count)| (bound.to_string(), count));
+                let buckets = below.chain([("+Inf".to_string(), counts.count)]);
+                let buckets = buckets.map(|(bound, count)| part("_bucket", Some(bound), count as f64, true));
+                // A sum may have a fraction.
+                let sum = part("_sum", None, counts.sum, false);
+                buckets.chain([sum, part("_count", None, counts.count as f64, true)]).collect()
+            }
+        }
+    }
+}
+
 #[derive(Default)]
 struct Buckets(Mutex<Counts>);
 
@@ -123,24 +152,10 @@ impl Registry {
         let mut readings = Vec::new();
         for (name, values) in &*self.values.lock() {
             for (labels, value) in values {
-                let mut add = |ending: &str, bound: Option<String>, value, is_counter| {
+                for Part { ending, bound, value, is_counter } in value.parts() {
                     let bound = bound.map(|bound| ("le".to_string(), bound));
                     let labels = labels.iter().cloned().chain(bound).collect();
                     readings.push(Reading { name: format!("{name}{ending}"), labels, value, is_counter });
-                };
-                match value {
-                    Value::Counter(value) => add("", None, value.load(Relaxed) as f64, true),
-                    Value::Gauge(value) => add("", None, f64::from_bits(value.load(Relaxed)), false),
-                    Value::Histogram(buckets) => {
-                        let counts = *buckets.0.lock();
-                        for (bound, count) in BOUNDS.iter().zip(counts.below) {
-                            add("_bucket", Some(bound.to_string()), count as f64, true);
-                        }
-                        add("_bucket", Some("+Inf".into()), counts.count as f64, true);
-                        // It may have a fraction.
-                        add("_sum", None, counts.sum, false);
-                        add("_count", None, counts.count as f64, true);
-                    }
                 }
             }
         }
@@ -164,21 +179,8 @@ impl Registry {
             }
             let _ = writeln!(text, "# TYPE {name} {kind}");
             for (labels, value) in values {
-                match value {
-                    Value::Counter(value) => line(&mut text, &name, labels, None, value.load(Relaxed) as f64),
-                    Value::Gauge(value) => {
-                        line(&mut text, &name, labels, None, f64::from_bits(value.load(Relaxed)));
-                    }
-                    Value::Histogram(buckets) => {
-                        let counts = *buckets.0.lock();
-                        let bucket = format!("{name}_bucket");
-                        for (bound, count) in BOUNDS.iter().zip(counts.below) {
-                            line(&mut text, &bucket, labels, Some(&bound.to_string()), count as f64);
-                        }
-                        line(&mut text, &bucket, labels, Some("+Inf"), counts.count as f64);
-                        line(&mut text, &format!("{name}_sum"), labels, None, counts.sum);
-                        line(&mut text, &format!("{name}_count"), labels, None, counts.count as f64);
-                    }
+                for Part { ending, bound, value, .. } in value.parts() {
+                    line(&mut text, &format!("{name}{ending}"), labels, bound, value);
                 }
             }
         }
@@ -197,9 +199,9 @@ fn clean_label(name: &str) -> String {
     if name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') { name } else { format!("_{name}") }
 }
 
-fn line(text: &mut String, name: &str, labels: &[(String, String)], bound: Option<&str>, value: f64) {
+fn line(text: &mut String, name: &str, labels: &[(String, String)], bound: Option<String>, value: f64) {
     text.push_str(name);
-    let bound = bound.map(|bound| ("le".to_string(), bound.to_string()));
+    let bound = bound.map(|bound| ("le".to_string(), bound));
     for (at, (key, value)) in labels.iter().chain(&bound).enumerate() {
         text.push(if at == 0 { '{' } else { ',' });
         let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");

@@ -161,20 +161,22 @@ fn start_time(process: u32) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// The process that was written down in a file, if it still runs.
+fn recorded(file: &Path) -> Option<u32> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let (process, started) = text.split_once(' ')?;
+    let (process, started) = (process.parse().ok()?, started.parse().ok()?);
+    (start_time(process) == Some(started)).then_some(process)
+}
+
 /// Whether the process still runs that was written down in a file.
-pub fn is_running(recorded: &Path) -> bool {
-    let text = std::fs::read_to_string(recorded).unwrap_or_default();
-    let parts =
-        text.split_once(' ').and_then(|(id, started)| Some((id.parse().ok()?, started.parse().ok()?)));
-    parts.is_some_and(|(process, started): (u32, u64)| start_time(process) == Some(started))
+pub fn is_running(file: &Path) -> bool {
+    recorded(file).is_some()
 }
 
 /// Ends the process that was started with a log, if it still runs; for one that an earlier daemon has started.
 pub fn kill_recorded(log: &Path) {
-    let Ok(text) = std::fs::read_to_string(log.with_extension("process")) else { return };
-    let Some((process, started)) = text.split_once(' ') else { return };
-    let (Ok(process), Ok(started)) = (process.parse::<u32>(), started.parse::<u64>()) else { return };
-    if start_time(process) == Some(started) {
+    if let Some(process) = recorded(&log.with_extension("process")) {
         let _ = std::process::Command::new("kill").args(["-9", &process.to_string()]).status();
     }
 }

@@ -111,11 +111,14 @@ impl State {
         });
     }
 
+    /// The master of a job that runs.
+    fn master_of(&self, job: JobId) -> Answer<Peer> {
+        self.running(job)?.peer().cloned().ok_or_else(|| "the job's master is away".into())
+    }
+
     fn profile(&self, job: JobId, worker: WorkerId, duration: Duration, reply: Reply) {
-        let peer = self.running(job).map(|job| job.peer().cloned());
-        let peer = match peer {
-            Ok(Some(peer)) => peer,
-            Ok(None) => return reply.send(&Answer::<Profile>::Err("the job's master is away".into())),
+        let peer = match self.master_of(job) {
+            Ok(peer) => peer,
             Err(reason) => return reply.send(&Answer::<Profile>::Err(reason)),
         };
         let duration = duration.min(profile::LONGEST);
@@ -207,10 +210,8 @@ impl State {
     }
 
     fn savepoint(&self, job: JobId, target: Option<String>, stop: bool, reply: Reply) {
-        let peer = self.running(job).map(|job| job.peer().cloned());
-        let peer = match peer {
-            Ok(Some(peer)) => peer,
-            Ok(None) => return reply.send(&Answer::<String>::Err("the job's master is away".into())),
+        let peer = match self.master_of(job) {
+            Ok(peer) => peer,
             Err(reason) => return reply.send(&Answer::<String>::Err(reason)),
         };
         self.tasks.spawn(async move {
